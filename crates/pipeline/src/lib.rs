@@ -1,0 +1,1 @@
+//! Data sets, runs over data sets, pictures: where the crates compose.

@@ -1,0 +1,1 @@
+//! Denoising score matching as a residual, weightings, time sampling.

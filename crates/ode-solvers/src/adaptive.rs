@@ -1,0 +1,303 @@
+//! The adaptive driver: any tableau with an error estimate, one step size per sample.
+//!
+//! All samples that are still running are evaluated together, each at its own time and with its own step; a
+//! sample that is done or has failed leaves the batch at once, so no evaluation is spent on it and it cannot
+//! disturb the others. On host states the result of a sample is the same bits in any batch. After the first step
+//! nothing is allocated.
+
+use crate::control::{Lane, first_guess, first_step};
+use crate::error::{Error, Result};
+use crate::problem::{Adaptive, Samples, check_finite};
+use crate::solution::{LaneStatus, Solution};
+use crate::tableau::Tableau;
+use sde_core::{Lanes, State};
+
+/// Solves `dy/dt = f` from `t0` to `t1`, in either direction. `f(y, at, dy)` writes the derivative of every row.
+///
+/// ```
+/// use ndarray::array;
+/// use ode_solvers::{Adaptive, RK45, solve};
+/// use sde_core::Tolerance;
+/// let options = Adaptive::new(Tolerance::both(1e-8));
+/// let solution = solve(&RK45, array![[1.0, 0.0]], (0.0, 10.0), &options, |y, _, dy| {
+///     dy[[0, 0]] = y[[0, 1]];
+///     dy[[0, 1]] = -y[[0, 0]];
+///     Ok(())
+/// })?;
+/// assert!((solution.y[[0, 0]] - 10_f64.cos()).abs() < 1e-6);
+/// # Ok::<(), ode_solvers::Error>(())
+/// ```
+///
+/// # Errors
+/// [`Error`] for options that cannot be used and for an `f` that fails; a sample that cannot go on is no error
+/// but has a [`LaneStatus`].
+pub fn solve<X, F>(
+    method: &'static Tableau,
+    start: impl Into<Samples<X>>,
+    span: (f64, f64),
+    options: &Adaptive<X::Tolerance>,
+    f: F,
+) -> Result<Solution<X>>
+where
+    X: State,
+    F: FnMut(&X, Lanes<'_>, &mut X) -> sde_core::Result<()>,
+{
+    let mut solver = Solver::new(method, start, span, options, f)?;
+    while solver.step()? > 0 {}
+    Ok(solver.finish())
+}
+
+/// A solve in progress, for callers who drive the loop themselves.
+#[derive(Debug)]
+pub struct Solver<'o, X: State, F> {
+    method: &'static Tableau,
+    options: &'o Adaptive<X::Tolerance>,
+    f: F,
+    t1: f64,
+    /// State at the lanes' times, trial state, stages `k_0 … k_S`, scratch space of the error norm.
+    y: X,
+    z: X,
+    k: Vec<X>,
+    scratch: X,
+    lanes: Vec<Lane>,
+    /// One entry per running lane: its sample's number, stage time, step, error norm, verdict.
+    samples: Vec<u64>,
+    times: Vec<f64>,
+    h: Vec<f64>,
+    norm: Vec<f64>,
+    accepted: Vec<bool>,
+    keep: Vec<usize>,
+    out: Solution<X>,
+}
+
+impl<'o, X, F> Solver<'o, X, F>
+where
+    X: State,
+    F: FnMut(&X, Lanes<'_>, &mut X) -> sde_core::Result<()>,
+{
+    /// Evaluates `f` at the start and chooses the first steps.
+    ///
+    /// # Errors
+    /// As [`solve`].
+    pub fn new(
+        method: &'static Tableau,
+        start: impl Into<Samples<X>>,
+        (t0, t1): (f64, f64),
+        options: &'o Adaptive<X::Tolerance>,
+        f: F,
+    ) -> Result<Self> {
+        if method.e.is_empty() {
+            return Err(Error::NoErrorEstimate { method: method.name });
+        }
+        let start = start.into();
+        start.check()?;
+        check_finite("t0", t0)?;
+        check_finite("t1", t1)?;
+        options.check()?;
+        X::check_tolerance(&options.tolerance)?;
+        let Samples { x: y0, numbers: samples } = start;
+        let n = samples.len();
+        let like = || y0.zeros_like();
+        let mut solver = Self {
+            method,
+            options,
+            f,
+            t1,
+            z: like(),
+            k: (0..=method.stages()).map(|_| like()).collect(),
+            scratch: like(),
+            lanes: (0..n).map(|index| Lane::new(index, t0)).collect(),
+            samples,
+            times: vec![t0; n],
+            h: vec![0.0; n],
+            norm: vec![0.0; n],
+            accepted: vec![false; n],
+            keep: Vec::with_capacity(n),
+            out: Solution {
+                y: like(),
+                t: vec![t0; n],
+                status: vec![LaneStatus::Running; n],
+                stats: vec![crate::LaneStats::default(); n],
+                batch_evals: 0,
+                row_evals: 0,
+            },
+            y: y0,
+        };
+        solver.start()?;
+        Ok(solver)
+    }
+
+    /// Tries one step of every running lane; returns how many lanes are still running after it.
+    ///
+    /// # Errors
+    /// When `f` fails.
+    pub fn step(&mut self) -> Result<usize> {
+        let options = self.options;
+        for (lane, h) in self.lanes.iter_mut().zip(&mut self.h) {
+            *h = lane.plan(self.t1, options.max_step, options.max_steps);
+        }
+        self.retire();
+        if self.lanes.is_empty() {
+            return Ok(0);
+        }
+        self.attempt()?;
+        for ((lane, norm), accepted) in self.lanes.iter_mut().zip(&self.norm).zip(&mut self.accepted)
+        {
+            *accepted = lane.judge(*norm, self.method.error_order, self.t1);
+        }
+        if self.accepted.iter().all(|a| *a) {
+            std::mem::swap(&mut self.y, &mut self.z);
+            self.k.swap(0, self.method.stages());
+        } else if let [first, .., last] = &mut self.k[..] {
+            self.y.select(&self.z, &self.accepted);
+            first.select(last, &self.accepted);
+        }
+        self.retire();
+        Ok(self.lanes.len())
+    }
+
+    /// What was reached, for lanes still running too.
+    pub fn finish(mut self) -> Solution<X> {
+        self.record();
+        self.out
+    }
+
+    /// `k_0` and the first step of each lane, by Hairer's rule unless the options give one.
+    fn start(&mut self) -> Result<()> {
+        let interval = (self.t1 - self.lanes.first().map_or(self.t1, |l| l.t)).abs();
+        if interval == 0.0 {
+            self.lanes.iter_mut().for_each(|l| l.status = LaneStatus::Done);
+            self.retire();
+            return Ok(());
+        }
+        self.evaluate(0, false)?;
+        let d0 = self.norm_of(&[1.0], std::slice::from_ref(&self.y));
+        let d1 = self.norm_of(&[1.0], &self.k[..1]);
+        for (lane, d) in self.lanes.iter_mut().zip(d0.iter().zip(&d1)) {
+            if !(d.0 + d.1).is_finite() {
+                lane.status = LaneStatus::NonFinite { t: lane.t };
+            }
+        }
+        if let Some(h) = self.options.first_step {
+            self.lanes.iter_mut().for_each(|l| l.h_abs = h);
+        } else {
+            self.guess_first_steps(&d0, &d1, interval)?;
+        }
+        self.retire();
+        Ok(())
+    }
+
+    fn guess_first_steps(&mut self, d0: &[f64], d1: &[f64], interval: f64) -> Result<()> {
+        let guess: Vec<f64> =
+            d0.iter().zip(d1).map(|(d0, d1)| first_guess(*d0, *d1, interval)).collect();
+        for ((lane, h), h0) in self.lanes.iter_mut().zip(&mut self.h).zip(&guess) {
+            *h = h0.copysign(self.t1 - lane.t);
+            lane.t_new = lane.t + *h;
+        }
+        let k = &self.k;
+        self.z.stage(&self.y, &self.h, &[1.0], |j| &k[j]);
+        self.evaluate(1, true)?;
+        let d2 = self.norm_of(&[-1.0, 1.0], &self.k[..2]);
+        let max_step = self.options.max_step;
+        for (i, lane) in self.lanes.iter_mut().enumerate() {
+            let d = (guess[i], d1[i], d2[i] / guess[i]);
+            lane.h_abs = first_step(d, self.method.error_order, interval, max_step);
+        }
+        Ok(())
+    }
+
+    /// Norm over each row of `Σ e_j k_j` in units of the tolerance at y.
+    fn norm_of(&self, e: &[f64], k: &[X]) -> Vec<f64> {
+        let mut norm = vec![0.0; self.lanes.len()];
+        let ones = vec![1.0; self.lanes.len()];
+        let mut scratch = self.scratch.zeros_like();
+        let ends = (&self.y, &self.y);
+        scratch.raise_error_norm(&ones, e, |j| &k[j], ends, &self.options.tolerance, &mut norm);
+        norm
+    }
+
+    /// The stages of one trial step, its result `z`, `k_S` and the error norms: equation (O1).
+    fn attempt(&mut self) -> Result<()> {
+        let method = self.method;
+        for (s, (row, c)) in (1..).zip(method.a.iter().zip(method.c)) {
+            let k = &self.k;
+            self.z.stage(&self.y, &self.h, row, |j| &k[j]);
+            self.evaluate_at(s, *c)?;
+        }
+        let k = &self.k;
+        self.z.stage(&self.y, &self.h, method.b, |j| &k[j]);
+        self.evaluate_at(method.stages(), 1.0)?;
+        self.norm.fill(0.0);
+        let (k, ends) = (&self.k, (&self.y, &self.z));
+        let tol = &self.options.tolerance;
+        self.scratch.raise_error_norm(&self.h, method.e, |j| &k[j], ends, tol, &mut self.norm);
+        Ok(())
+    }
+
+    /// `k_s = f(z)` at `t + c h`; c = 1 is the stored end of the step, so `f` is never called outside the interval.
+    #[expect(clippy::float_cmp, reason = "a node of the tableau is exactly 1 or is not")]
+    fn evaluate_at(&mut self, s: usize, c: f64) -> Result<()> {
+        for ((t, lane), h) in self.times.iter_mut().zip(&self.lanes).zip(&self.h) {
+            *t = if c == 1.0 { lane.t_new } else { lane.t + c * h };
+        }
+        self.call(s, true)
+    }
+
+    fn evaluate(&mut self, s: usize, trial: bool) -> Result<()> {
+        for (t, lane) in self.times.iter_mut().zip(&self.lanes) {
+            *t = if trial { lane.t_new } else { lane.t };
+        }
+        self.call(s, trial)
+    }
+
+    /// Calls `f` on the trial state or on y, and counts.
+    fn call(&mut self, s: usize, trial: bool) -> Result<()> {
+        let y = if trial { &self.z } else { &self.y };
+        let at = Lanes { t: &self.times, sample: &self.samples };
+        let t = self.times.first().copied().unwrap_or(self.t1);
+        (self.f)(y, at, &mut self.k[s]).map_err(|source| Error::Dynamics { t, source })?;
+        self.out.batch_evals += 1;
+        self.out.row_evals += self.lanes.len() as u64;
+        self.lanes.iter_mut().for_each(|l| l.stats.nfe += 1);
+        Ok(())
+    }
+
+    /// Writes every lane's state and record to the output.
+    fn record(&mut self) {
+        self.keep.clear();
+        self.keep.extend(self.lanes.iter().map(|l| l.index));
+        self.out.y.scatter(&self.keep, &self.y);
+        for lane in &self.lanes {
+            self.out.t[lane.index] = lane.t;
+            self.out.status[lane.index] = lane.status;
+            self.out.stats[lane.index] = lane.stats;
+        }
+    }
+
+    /// Takes the lanes that no longer run out of the batch.
+    fn retire(&mut self) {
+        if self.lanes.iter().all(|l| l.status == LaneStatus::Running) {
+            return;
+        }
+        self.record();
+        self.keep.clear();
+        let running = |lane: &Lane| lane.status == LaneStatus::Running;
+        self.keep.extend((0..self.lanes.len()).filter(|&i| running(&self.lanes[i])));
+        for (to, &from) in self.keep.iter().enumerate() {
+            self.samples[to] = self.samples[from];
+            self.h[to] = self.h[from];
+        }
+        self.y.compact(&self.keep);
+        self.k[0].compact(&self.keep);
+        self.lanes.retain(running);
+        let n = self.lanes.len();
+        self.samples.truncate(n);
+        self.times.truncate(n);
+        self.h.truncate(n);
+        self.norm.truncate(n);
+        self.accepted.truncate(n);
+        for x in self.k[1..].iter_mut().chain([&mut self.z, &mut self.scratch]) {
+            x.fit(&self.y);
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Step-size control of one sample, number for number as SciPy's `RungeKutta`.
+//!
+//! A trial step of size h has the error `norm` in units of its tolerance. It is accepted when `norm < 1`, and
+//!
+//! ```text
+//! h ← h · clamp(0.9 norm^(−1/(q+1)), 0.2, 10)                                    (O2)
+//! ```
+//!
+//! with no growth after a rejection inside the same step. The end of the interval is stored, never computed as
+//! t + h: a sample that reaches it stands on it bit for bit.
+
+use crate::solution::{LaneStats, LaneStatus};
+
+const SAFETY: f64 = 0.9;
+const MIN_FACTOR: f64 = 0.2;
+const MAX_FACTOR: f64 = 10.0;
+
+/// One sample's place and step size.
+#[derive(Clone, Debug)]
+pub(crate) struct Lane {
+    /// Row of this sample in the initial state.
+    pub(crate) index: usize,
+    pub(crate) t: f64,
+    /// End of the trial step; exactly `t1` for the last one.
+    pub(crate) t_new: f64,
+    /// Size of the next trial step, positive.
+    pub(crate) h_abs: f64,
+    /// Whether the step that starts at `t` was tried and rejected.
+    pub(crate) retrying: bool,
+    pub(crate) status: LaneStatus,
+    pub(crate) stats: LaneStats,
+}
+
+impl Lane {
+    pub(crate) fn new(index: usize, t: f64) -> Self {
+        Self {
+            index,
+            t,
+            t_new: t,
+            h_abs: 0.0,
+            retrying: false,
+            status: LaneStatus::Running,
+            stats: LaneStats::default(),
+        }
+    }
+
+    /// Plans the trial step towards `t1`; returns h with its sign, or sets the status if there is none.
+    pub(crate) fn plan(&mut self, t1: f64, max_step: f64, max_steps: u32) -> f64 {
+        let direction = (t1 - self.t).signum();
+        let next = if direction > 0.0 { self.t.next_up() } else { self.t.next_down() };
+        let min_step = 10.0 * (next - self.t).abs();
+        if !self.retrying {
+            self.h_abs = self.h_abs.min(max_step).max(min_step);
+        }
+        if self.h_abs < min_step {
+            self.status = LaneStatus::StepSizeTooSmall { t: self.t, h: self.h_abs };
+        } else if self.stats.accepted + self.stats.rejected >= max_steps {
+            self.status = LaneStatus::MaxSteps { t: self.t };
+        }
+        self.t_new = self.t + self.h_abs * direction;
+        if direction * (self.t_new - t1) > 0.0 {
+            self.t_new = t1;
+        }
+        let h = self.t_new - self.t;
+        self.h_abs = h.abs();
+        h
+    }
+
+    /// Judges the trial step by its error norm; true if it is accepted. A NaN is a rejection.
+    pub(crate) fn judge(&mut self, norm: f64, error_order: u32, t1: f64) -> bool {
+        let factor = SAFETY * norm.powf(-1.0 / f64::from(error_order + 1));
+        let accepted = norm < 1.0;
+        if accepted {
+            let most = if self.retrying { 1.0 } else { MAX_FACTOR };
+            self.h_abs *= if norm == 0.0 { most } else { factor.min(most) };
+            self.t = self.t_new;
+            self.stats.accepted += 1;
+            if self.t.to_bits() == t1.to_bits() {
+                self.status = LaneStatus::Done;
+            }
+        } else {
+            self.h_abs *= if factor > MIN_FACTOR { factor } else { MIN_FACTOR };
+            self.stats.rejected += 1;
+        }
+        self.retrying = !accepted;
+        accepted
+    }
+}
+
+/// Hairer's first step (Hairer, Nørsett & Wanner, *Solving ODEs I*, II.4), clipped to the interval.
+///
+/// `d0, d1` are the norms of y₀ and f₀ in units of the tolerance.
+pub(crate) fn first_guess(d0: f64, d1: f64, interval: f64) -> f64 {
+    let h0 = if d0 < 1e-5 || d1 < 1e-5 { 1e-6 } else { 0.01 * d0 / d1 };
+    h0.min(interval)
+}
+
+/// The second half of the rule: `d2` is the norm of `(f₁ − f₀)/h₀` after an Euler step `h0`.
+pub(crate) fn first_step(
+    (h0, d1, d2): (f64, f64, f64),
+    error_order: u32,
+    interval: f64,
+    max_step: f64,
+) -> f64 {
+    let h1 = if d1 <= 1e-15 && d2 <= 1e-15 {
+        (h0 * 1e-3).max(1e-6)
+    } else {
+        (0.01 / d1.max(d2)).powf(1.0 / f64::from(error_order + 1))
+    };
+    (100.0 * h0).min(h1).min(interval).min(max_step)
+}

@@ -1,0 +1,67 @@
+//! What a solve starts from, and the options of an adaptive one.
+
+use crate::error::{Error, Result};
+use sde_core::State;
+
+/// A batch and the numbers of its samples. Any batch converts into one, numbered from 0.
+#[derive(Clone, Debug)]
+pub struct Samples<X> {
+    /// The batch; row i is sample `numbers[i]`.
+    pub x: X,
+    /// Number of the sample in each row: the key of its noise.
+    pub numbers: Vec<u64>,
+}
+
+impl<X: State> Samples<X> {
+    /// Samples numbered from `first`: a chunk of a larger batch.
+    pub fn numbered(x: X, first: u64) -> Self {
+        let numbers = (first..).take(x.samples()).collect();
+        Self { x, numbers }
+    }
+
+    pub(crate) fn check(&self) -> Result<()> {
+        Ok(sde_core::error::check_size("sample numbers", self.numbers.len(), self.x.samples())?)
+    }
+}
+
+impl<X: State> From<X> for Samples<X> {
+    fn from(x: X) -> Self {
+        Self::numbered(x, 0)
+    }
+}
+
+/// `Ok` when the number is finite.
+pub(crate) fn check_finite(what: &'static str, found: f64) -> Result<()> {
+    if found.is_finite() { Ok(()) } else { Err(Error::NotFinite { what, found }) }
+}
+
+/// Options of an adaptive solve. `T` is the state's tolerance: one, or one for each member of a pair.
+#[derive(Clone, Copy, Debug)]
+pub struct Adaptive<T> {
+    /// Tolerances; no default is meaningful.
+    pub tolerance: T,
+    /// Largest step; infinite by default.
+    pub max_step: f64,
+    /// First step; by Hairer's rule (two evaluations) when absent.
+    pub first_step: Option<f64>,
+    /// Most attempted steps of one sample; 100,000 by default.
+    pub max_steps: u32,
+}
+
+impl<T> Adaptive<T> {
+    /// The defaults beside a tolerance.
+    pub fn new(tolerance: T) -> Self {
+        Self { tolerance, max_step: f64::INFINITY, first_step: None, max_steps: 100_000 }
+    }
+
+    pub(crate) fn check(&self) -> Result<()> {
+        let limits = [("max_step", Some(self.max_step)), ("first_step", self.first_step)];
+        for (what, found) in limits {
+            // The negation refuses NaN too.
+            if let Some(found) = found.filter(|h| !(*h > 0.0)) {
+                return Err(Error::NotPositive { what, found });
+            }
+        }
+        Ok(())
+    }
+}

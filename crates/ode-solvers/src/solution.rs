@@ -1,0 +1,101 @@
+//! What a solve returns: for each sample what was reached, whether that is the end, and what it cost.
+
+use ndarray::{Array, Axis, RemoveAxis, concatenate};
+
+/// How the solve of one sample stands.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum LaneStatus {
+    /// Still on its way.
+    Running,
+    /// At the end of the interval.
+    Done,
+    /// The tolerance asks for a step below ten spacings of floating-point numbers at t.
+    StepSizeTooSmall {
+        /// Where it happened.
+        t: f64,
+        /// The step that was refused.
+        h: f64,
+    },
+    /// The limit on attempted steps was reached at t.
+    MaxSteps {
+        /// Where it happened.
+        t: f64,
+    },
+    /// The right-hand side or the state was not finite at t.
+    NonFinite {
+        /// Where it happened.
+        t: f64,
+    },
+}
+
+/// The work done for one sample.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LaneStats {
+    /// Accepted steps.
+    pub accepted: u32,
+    /// Rejected trial steps.
+    pub rejected: u32,
+    /// Evaluations of the right-hand side in which this sample took part.
+    pub nfe: u32,
+}
+
+/// The state reached, and for each sample its time, status and work. Always whole: a sample that failed keeps
+/// the last state it accepted.
+#[derive(Clone, Debug)]
+pub struct Solution<X> {
+    /// The state reached, samples in the order of the initial state.
+    pub y: X,
+    /// Time reached by each sample; equal to the end of the interval bit for bit where `Done`.
+    pub t: Vec<f64>,
+    /// Status of each sample.
+    pub status: Vec<LaneStatus>,
+    /// Work of each sample.
+    pub stats: Vec<LaneStats>,
+    /// Batched evaluations of the right-hand side.
+    pub batch_evals: u64,
+    /// Rows evaluated over all batched evaluations.
+    pub row_evals: u64,
+}
+
+impl<X> Solution<X> {
+    /// Whether every sample reached the end.
+    pub fn is_done(&self) -> bool {
+        self.status.iter().all(|s| *s == LaneStatus::Done)
+    }
+
+    /// Mean number of evaluations over the samples.
+    pub fn mean_nfe(&self) -> f64 {
+        self.row_evals as f64 / self.stats.len() as f64
+    }
+
+    /// The same solution with another view of the state.
+    pub fn map<Y>(self, f: impl FnOnce(X) -> Y) -> Solution<Y> {
+        let Self { y, t, status, stats, batch_evals, row_evals } = self;
+        Solution { y: f(y), t, status, stats, batch_evals, row_evals }
+    }
+}
+
+impl<D: RemoveAxis> Solution<Array<f64, D>> {
+    /// Joins the solutions of consecutive chunks of a batch. `None` if there is none.
+    pub fn concat(parts: Vec<Self>) -> Option<Self> {
+        let views: Vec<_> = parts.iter().map(|p| p.y.view()).collect();
+        let y = concatenate(Axis(0), &views).ok()?;
+        let mut whole = Self {
+            y,
+            t: Vec::new(),
+            status: Vec::new(),
+            stats: Vec::new(),
+            batch_evals: 0,
+            row_evals: 0,
+        };
+        for part in parts {
+            whole.t.extend(part.t);
+            whole.status.extend(part.status);
+            whole.stats.extend(part.stats);
+            whole.batch_evals += part.batch_evals;
+            whole.row_evals += part.row_evals;
+        }
+        Some(whole)
+    }
+}

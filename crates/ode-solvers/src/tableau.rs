@@ -1,0 +1,137 @@
+//! Runge–Kutta methods as data.
+//!
+//! A step from (t, y) to (t + h, z) is
+//!
+//! ```text
+//! k_0 = f(t, y),  k_s = f(t + c_s h, y + h Σ_{j<s} a_sj k_j),  z = y + h Σ_s b_s k_s,  k_S = f(t + h, z),
+//! error = h Σ_{s≤S} e_s k_s.                                                     (O1)
+//! ```
+//!
+//! `k_S` is evaluated by adaptive methods only, as the first stage of the next step (FSAL).
+
+/// One explicit Runge–Kutta method. A new method is one constant of this type.
+#[derive(Debug)]
+pub struct Tableau {
+    /// Name as users write it.
+    pub name: &'static str,
+    /// Order of the solution `z`.
+    pub order: u32,
+    /// Order q of the error estimate; the step size follows `norm^(−1/(q+1))`.
+    pub error_order: u32,
+    /// Nodes `c_1 … c_{S−1}`.
+    pub c: &'static [f64],
+    /// Rows `a_1 … a_{S−1}`; row s has s entries.
+    pub a: &'static [&'static [f64]],
+    /// Weights `b_0 … b_{S−1}`.
+    pub b: &'static [f64],
+    /// Error weights `e_0 … e_S`; empty for a method without an estimate.
+    pub e: &'static [f64],
+}
+
+impl Tableau {
+    /// S, the number of evaluations of one step.
+    pub fn stages(&self) -> usize {
+        self.b.len()
+    }
+}
+
+/// Euler's method.
+pub const EULER: Tableau =
+    Tableau { name: "euler", order: 1, error_order: 0, c: &[], a: &[], b: &[1.0], e: &[] };
+
+/// Heun's second-order method, the trapezium rule with an Euler predictor.
+pub const HEUN: Tableau = Tableau {
+    name: "heun",
+    order: 2,
+    error_order: 0,
+    c: &[1.0],
+    a: &[&[1.0]],
+    b: &[0.5, 0.5],
+    e: &[],
+};
+
+/// The explicit midpoint method.
+pub const MIDPOINT: Tableau = Tableau {
+    name: "midpoint",
+    order: 2,
+    error_order: 0,
+    c: &[0.5],
+    a: &[&[0.5]],
+    b: &[0.0, 1.0],
+    e: &[],
+};
+
+/// The classical fourth-order method (Kutta 1901).
+pub const RK4: Tableau = Tableau {
+    name: "rk4",
+    order: 4,
+    error_order: 0,
+    c: &[0.5, 0.5, 1.0],
+    a: &[&[0.5], &[0.0, 0.5], &[0.0, 0.0, 1.0]],
+    b: &[1.0 / 6.0, 1.0 / 3.0, 1.0 / 3.0, 1.0 / 6.0],
+    e: &[],
+};
+
+/// Bogacki & Shampine 1989, 3(2).
+pub const RK23: Tableau = Tableau {
+    name: "rk23",
+    order: 3,
+    error_order: 2,
+    c: &[0.5, 0.75],
+    a: &[&[0.5], &[0.0, 0.75]],
+    b: &[2.0 / 9.0, 1.0 / 3.0, 4.0 / 9.0],
+    e: &[5.0 / 72.0, -1.0 / 12.0, -1.0 / 9.0, 1.0 / 8.0],
+};
+
+/// Dormand & Prince 1980, 5(4), with their own error weights (last one 1/40): the method that SciPy calls
+/// `RK45`. Libraries that say "dopri5" often mean Shampine's weights of 1986, whose step counts differ.
+pub const RK45: Tableau = Tableau {
+    name: "rk45",
+    order: 5,
+    error_order: 4,
+    c: &[1.0 / 5.0, 3.0 / 10.0, 4.0 / 5.0, 8.0 / 9.0, 1.0],
+    a: &[
+        &[1.0 / 5.0],
+        &[3.0 / 40.0, 9.0 / 40.0],
+        &[44.0 / 45.0, -56.0 / 15.0, 32.0 / 9.0],
+        &[19372.0 / 6561.0, -25360.0 / 2187.0, 64448.0 / 6561.0, -212.0 / 729.0],
+        &[9017.0 / 3168.0, -355.0 / 33.0, 46732.0 / 5247.0, 49.0 / 176.0, -5103.0 / 18656.0],
+    ],
+    b: &[35.0 / 384.0, 0.0, 500.0 / 1113.0, 125.0 / 192.0, -2187.0 / 6784.0, 11.0 / 84.0],
+    e: &[
+        -71.0 / 57600.0,
+        0.0,
+        71.0 / 16695.0,
+        -71.0 / 1920.0,
+        17253.0 / 339_200.0,
+        -22.0 / 525.0,
+        1.0 / 40.0,
+    ],
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [&Tableau; 6] = [&EULER, &HEUN, &MIDPOINT, &RK4, &RK23, &RK45];
+
+    #[test]
+    fn rows_sum_to_nodes_weights_to_one_errors_to_zero() {
+        for m in ALL {
+            for (row, c) in m.a.iter().zip(m.c) {
+                assert!((row.iter().sum::<f64>() - c).abs() < 2e-15, "{}", m.name);
+            }
+            assert!((m.b.iter().sum::<f64>() - 1.0).abs() < 1e-15, "{}", m.name);
+            assert!(m.e.iter().sum::<f64>().abs() < 1e-15, "{}", m.name);
+        }
+    }
+
+    #[test]
+    fn shapes_agree() {
+        for m in ALL {
+            assert_eq!((m.c.len(), m.a.len()), (m.stages() - 1, m.stages() - 1), "{}", m.name);
+            assert!(m.a.iter().enumerate().all(|(s, row)| row.len() == s + 1), "{}", m.name);
+            assert!(m.e.is_empty() || m.e.len() == m.stages() + 1, "{}", m.name);
+        }
+    }
+}

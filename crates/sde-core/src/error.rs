@@ -1,0 +1,56 @@
+//! What can go wrong below the solvers, each message one sentence with the numbers a person needs.
+
+/// Errors of `sde-core`.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A constant lies outside its range.
+    #[error("{name} = {found} is out of range: expected {expected}")]
+    Parameter {
+        /// The constant's name as users write it.
+        name: &'static str,
+        /// The value given.
+        found: f64,
+        /// The admissible range in words.
+        expected: &'static str,
+    },
+    /// Two sizes that must agree do not.
+    #[error("{what}: found {found}, expected {expected}")]
+    Size {
+        /// Which size is meant.
+        what: &'static str,
+        /// The size given.
+        found: usize,
+        /// The size needed.
+        expected: usize,
+    },
+    /// A covariance matrix is not symmetric positive semi-definite.
+    #[error("covariance of component {component} is not {expected}")]
+    Covariance {
+        /// Number of the mixture component, from 0.
+        component: usize,
+        /// The property that fails.
+        expected: &'static str,
+    },
+    /// A score model failed; its own error is the source.
+    #[error("the score model failed: {0}")]
+    Model(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Result with this crate's [`enum@Error`].
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// `Ok` when `value` is finite and `ok`, else [`Error::Parameter`].
+pub(crate) fn check(
+    name: &'static str,
+    found: f64,
+    ok: bool,
+    expected: &'static str,
+) -> Result<f64> {
+    if found.is_finite() && ok { Ok(found) } else { Err(Error::Parameter { name, found, expected }) }
+}
+
+/// `Ok` when two sizes agree, else [`Error::Size`].
+pub fn check_size(what: &'static str, found: usize, expected: usize) -> Result<()> {
+    if found == expected { Ok(()) } else { Err(Error::Size { what, found, expected }) }
+}

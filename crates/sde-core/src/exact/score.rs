@@ -1,0 +1,198 @@
+//! Evaluation of a mixture at the rows of a batch: the ground-truth [`Score`].
+
+use super::GaussianMixture;
+use super::component::Noised;
+use crate::error::{Result, check_size};
+use crate::score::{Divergence, Field, Score};
+use crate::sde::Sde;
+use crate::state::{Lanes, State};
+use ndarray::{Array, RemoveAxis};
+
+/// The exact score of a mixture under a process. Cheap to make: one for each thread.
+#[derive(Clone, Debug)]
+pub struct MixtureScore<'a> {
+    mixture: &'a GaussianMixture,
+    sde: &'a dyn Sde,
+    scratch: Scratch,
+}
+
+#[derive(Clone, Debug)]
+struct Scratch {
+    weights: Vec<f64>,
+    projected: Vec<f64>,
+    score: Vec<f64>,
+    denoised: Vec<f64>,
+}
+
+/// What is known of a mixture at one point x and time t, beside the score and D themselves.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct PointValues {
+    /// `log p_t(x)` in nats.
+    pub log_density: f64,
+    /// `div s`, (G4).
+    pub div_score: f64,
+    /// `div D`, (G5).
+    pub div_denoised: f64,
+    /// `tr Cov(x_0 | x_t = x)`, (G6).
+    pub trace_covariance: f64,
+}
+
+impl GaussianMixture {
+    /// The exact score of this mixture under `sde`.
+    pub fn score<'a>(&'a self, sde: &'a dyn Sde) -> MixtureScore<'a> {
+        let zeros = |n| vec![0.0; n];
+        let d = self.dim();
+        let scratch = Scratch {
+            weights: zeros(self.components()),
+            projected: zeros(d),
+            score: zeros(d),
+            denoised: zeros(d),
+        };
+        MixtureScore { mixture: self, sde, scratch }
+    }
+}
+
+impl MixtureScore<'_> {
+    /// `log p_t(x)` of one point of d numbers.
+    ///
+    /// # Errors
+    /// When x has not d numbers.
+    pub fn log_density(&mut self, x: &[f64], t: f64) -> Result<f64> {
+        check_size("numbers in a point", x.len(), self.mixture.dim())?;
+        Ok(self.responsibilities(x, self.noised(t)))
+    }
+
+    /// Everything at one point: writes `s` and `D`, returns the rest.
+    ///
+    /// # Errors
+    /// When x has not d numbers.
+    pub fn point(
+        &mut self,
+        x: &[f64],
+        t: f64,
+        score: &mut [f64],
+        denoised: &mut [f64],
+    ) -> Result<PointValues> {
+        check_size("numbers in a point", x.len(), self.mixture.dim())?;
+        let n = self.noised(t);
+        let log_density = self.responsibilities(x, n);
+        self.means(x, n, score, denoised);
+        Ok(PointValues { log_density, ..self.second_moments(x, n, score, denoised) })
+    }
+
+    fn noised(&self, t: f64) -> Noised {
+        let k = self.sde.coefficients(t);
+        Noised { alpha: k.alpha, sigma2: k.sigma * k.sigma }
+    }
+
+    /// (G1) by log-sum-exp: leaves `r_k` in `scratch.weights`, returns `log p_t(x)`.
+    fn responsibilities(&mut self, x: &[f64], n: Noised) -> f64 {
+        let mut max = f64::NEG_INFINITY;
+        for (k, r) in self.scratch.weights.iter_mut().enumerate() {
+            let component = self.mixture.component(k);
+            let distance = component.distance(x, n, &mut self.scratch.projected);
+            *r = self.mixture.log_weights[k] - 0.5 * distance;
+            max = max.max(*r);
+        }
+        let mut sum = 0.0;
+        for r in &mut self.scratch.weights {
+            *r = (*r - max).exp();
+            sum += *r;
+        }
+        self.scratch.weights.iter_mut().for_each(|r| *r /= sum);
+        max + sum.ln() - 0.5 * x.len() as f64 * std::f64::consts::TAU.ln()
+    }
+
+    /// (G2) and (G3), over the components whose `r_k` does not underflow.
+    fn means(&mut self, x: &[f64], n: Noised, score: &mut [f64], denoised: &mut [f64]) {
+        score.fill(0.0);
+        denoised.fill(0.0);
+        let Scratch { weights, projected, score: s_k, denoised: d_k } = &mut self.scratch;
+        for (k, &r) in weights.iter().enumerate().filter(|(_, r)| **r > 0.0) {
+            self.mixture.component(k).moments(x, n, projected, s_k, d_k);
+            score.iter_mut().zip(&*s_k).for_each(|(s, s_k)| *s += r * s_k);
+            denoised.iter_mut().zip(&*d_k).for_each(|(d, d_k)| *d += r * d_k);
+        }
+    }
+
+    /// (G4)–(G6), centred at `score` and `denoised`.
+    fn second_moments(
+        &mut self,
+        x: &[f64],
+        n: Noised,
+        score: &[f64],
+        denoised: &[f64],
+    ) -> PointValues {
+        let mut sums = PointValues::default();
+        let Scratch { weights, projected, score: s_k, denoised: d_k } = &mut self.scratch;
+        for (k, &r) in weights.iter().enumerate().filter(|(_, r)| **r > 0.0) {
+            let traces = self.mixture.component(k).moments(x, n, projected, s_k, d_k);
+            let (mut ss, mut ds, mut dd) = (0.0, 0.0, 0.0);
+            for ((s_k, s), (d_k, d)) in s_k.iter().zip(score).zip(d_k.iter().zip(denoised)) {
+                let (s, d) = (s_k - s, d_k - d);
+                ss += s * s;
+                ds += d * s;
+                dd += d * d;
+            }
+            sums.div_score += r * (ss - traces.v_inv);
+            sums.div_denoised += r * (n.alpha * traces.c_v_inv + ds);
+            sums.trace_covariance += r * (n.sigma2 * traces.c_v_inv + dd);
+        }
+        sums
+    }
+
+    /// Runs `f(self, row, x_i, t_i, s_i, D_i)` over the rows of a batch.
+    fn for_rows<D: RemoveAxis>(
+        &mut self,
+        x: &Array<f64, D>,
+        at: Lanes<'_>,
+        out: &mut Field<Array<f64, D>>,
+        mut f: impl FnMut(&mut Self, usize, &[f64], f64, &mut [f64], &mut [f64]),
+    ) -> Result<()> {
+        check_size("numbers in one sample", x.sample_len(), self.mixture.dim())?;
+        check_size("times of the batch", at.t.len(), x.samples())?;
+        out.fit(x);
+        let d = x.sample_len();
+        let x = x.as_standard_layout();
+        let scores = out.score.as_slice_mut().unwrap_or_default().chunks_exact_mut(d);
+        let denoised = out.denoised.as_slice_mut().unwrap_or_default().chunks_exact_mut(d);
+        let xs = x.as_slice().unwrap_or_default().chunks_exact(d);
+        for (i, ((x, s), den)) in xs.zip(scores).zip(denoised).enumerate() {
+            f(self, i, x, at.t[i], s, den);
+        }
+        Ok(())
+    }
+}
+
+impl<D: RemoveAxis> Score<Array<f64, D>> for MixtureScore<'_> {
+    fn evaluate(
+        &mut self,
+        x: &Array<f64, D>,
+        at: Lanes<'_>,
+        out: &mut Field<Array<f64, D>>,
+    ) -> Result<()> {
+        self.for_rows(x, at, out, |this, _, x, t, score, denoised| {
+            let n = this.noised(t);
+            this.responsibilities(x, n);
+            this.means(x, n, score, denoised);
+        })
+    }
+
+    fn evaluate_with_divergence(
+        &mut self,
+        x: &Array<f64, D>,
+        at: Lanes<'_>,
+        out: &mut Field<Array<f64, D>>,
+        divergence: &mut Divergence,
+    ) -> Result<()> {
+        divergence.fit(at.t.len());
+        self.for_rows(x, at, out, |this, i, x, t, score, denoised| {
+            let n = this.noised(t);
+            this.responsibilities(x, n);
+            this.means(x, n, score, denoised);
+            let values = this.second_moments(x, n, score, denoised);
+            divergence.score[i] = values.div_score;
+            divergence.denoised[i] = values.div_denoised;
+        })
+    }
+}

@@ -1,0 +1,77 @@
+//! Integer data: levels 0…L−1, their place in model coordinates, dequantisation, bits per dimension.
+//!
+//! ```text
+//! y = 2 (k + u)/L − 1,   k ∈ {0, …, L−1},   u ~ U[0, 1)                        (D1)
+//! bits/dim = −log p(y)/(d ln 2) + log2(L/2)                                    (D2)
+//! ```
+//!
+//! A bin has width 2/L in model coordinates, hence the second term of (D2); for 256 levels it is 7. By Jensen's
+//! inequality `E_u log p(y) + d ln(2/L) ≤ log P(k)`: the mean of (D2) over u is an upper bound on the bits that the
+//! discrete data cost.
+
+use crate::error::{Result, check};
+
+/// The number of grey levels of integer data and the affine map (D1) to model coordinates [−1, 1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Levels(u32);
+
+impl Levels {
+    /// L levels, at least 2.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`](crate::Error::Parameter) for fewer than 2 levels.
+    pub fn new(levels: u32) -> Result<Self> {
+        check("levels", f64::from(levels), levels >= 2, "at least 2")?;
+        Ok(Self(levels))
+    }
+
+    /// L.
+    pub fn count(self) -> u32 {
+        self.0
+    }
+
+    /// (D1): the point at fraction u ∈ [0, 1) of the bin of level k.
+    pub fn dequantise(self, k: u32, u: f64) -> f64 {
+        2.0 * (f64::from(k) + u) / f64::from(self.0) - 1.0
+    }
+
+    /// The level whose bin holds y; values outside [−1, 1) fall into the end bins.
+    pub fn quantise(self, y: f64) -> u32 {
+        let k = ((y + 1.0) * 0.5 * f64::from(self.0)).floor();
+        k.clamp(0.0, f64::from(self.0 - 1)) as u32 // in range by the clamp; NaN becomes 0
+    }
+
+    /// (D2): bits per dimension of a d-dimensional point with log-density `log_p` in nats.
+    pub fn bits_per_dim(self, log_p: f64, d: usize) -> f64 {
+        (f64::from(self.0) / 2.0).log2() - log_p / (d as f64 * std::f64::consts::LN_2)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_level_comes_back_from_its_bin() {
+        let levels = Levels::new(17).unwrap();
+        for k in 0..17 {
+            for u in [0.001, 0.3, 0.999] {
+                assert_eq!(levels.quantise(levels.dequantise(k, u)), k);
+            }
+        }
+    }
+
+    #[test]
+    fn uniform_density_costs_log2_of_the_levels() {
+        let levels = Levels::new(17).unwrap();
+        let log_p = -64.0 * 2_f64.ln(); // uniform on [−1, 1]^64
+        assert!((levels.bits_per_dim(log_p, 64) - 17_f64.log2()).abs() < 1e-12);
+        assert!((Levels::new(256).unwrap().bits_per_dim(0.0, 3) - 7.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn one_level_is_refused() {
+        let message = Levels::new(1).unwrap_err().to_string();
+        assert_eq!(message, "levels = 1 is out of range: expected at least 2");
+    }
+}

@@ -1,0 +1,114 @@
+//! The reverse family: every SDE that shares the marginals of the forward process.
+//!
+//! The density of `dx = f x dt + g dw` obeys the Fokker–Planck equation
+//! `∂p/∂t = −∇·(f x p) + (g²/2) Δp`. Because `Δp = ∇·(p ∇log p) = ∇·(p s)`, diffusion may be traded for drift:
+//! for any η ≥ 0,
+//!
+//! ```text
+//! ∂p/∂t = −∇·([f x − (g²/2) s] p)                                              (R1)
+//! dx = [f x − (1+η²)/2 g² s] dt + η g dw̄      (t running backwards)             (R2)
+//! ```
+//!
+//! have the same `p_t` (w̄ is a Wiener process in reverse time). η = 1 is Anderson's SDE, η = 0 the
+//! probability-flow ODE (Song et al. 2021, arXiv 2011.13456, section 4.3 and appendix D); η > 1 adds Langevin
+//! churn and needs no bound. The equality of marginals holds for the exact score only.
+//!
+//! `f` and `g²` are infinite where α = 0 and a network's ε or D form loses its digits at one of the ends, so the
+//! drift is computed in the form that is regular at both: with `v = α' D − (σ²)'/2 s`,
+//!
+//! ```text
+//! drift = v − (η²/2) g² s,      div drift = α' div D − [(σ²)' + η² g²]/2 div s.   (R3)
+//! ```
+
+use crate::error::{Result, check};
+use crate::score::{Divergence, Field, Score};
+use crate::sde::Sde;
+use crate::state::{Lanes, State};
+
+/// A process, a score model and η: the drift and the noise scale of (R2). η = 0 is the probability-flow ODE.
+#[derive(Debug)]
+pub struct Reverse<'a, X, M> {
+    sde: &'a dyn Sde,
+    score: M,
+    eta: f64,
+    field: Option<Field<X>>,
+    divergence: Divergence,
+    to_denoised: Vec<f64>,
+    to_score: Vec<f64>,
+}
+
+impl<'a, X: State, M: Score<X>> Reverse<'a, X, M> {
+    /// The member of the family with noise `η g(t)`.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`](crate::Error::Parameter) unless `0 ≤ eta < ∞`.
+    pub fn new(sde: &'a dyn Sde, score: M, eta: f64) -> Result<Self> {
+        check("eta", eta, eta >= 0.0, "a number not below 0")?;
+        let (to_denoised, to_score) = (Vec::new(), Vec::new());
+        Ok(Self { sde, score, eta, field: None, divergence: Divergence::default(), to_denoised, to_score })
+    }
+
+    /// The probability-flow ODE, η = 0.
+    pub fn probability_flow(sde: &'a dyn Sde, score: M) -> Self {
+        let (to_denoised, to_score) = (Vec::new(), Vec::new());
+        Self { sde, score, eta: 0.0, field: None, divergence: Divergence::default(), to_denoised, to_score }
+    }
+
+    /// The forward process.
+    pub fn sde(&self) -> &'a dyn Sde {
+        self.sde
+    }
+
+    /// `η g(t)`, the scale of the reverse-time noise.
+    pub fn noise_scale(&self, t: f64) -> f64 {
+        if self.eta == 0.0 { 0.0 } else { self.eta * self.sde.g2(t).sqrt() }
+    }
+
+    /// Writes the drift (R3) of every row: the velocity `dx/dt` when η = 0.
+    ///
+    /// # Errors
+    /// Those of the score model.
+    pub fn drift(&mut self, x: &X, at: Lanes<'_>, out: &mut X) -> Result<()> {
+        self.set_coefficients(at.t);
+        let field = self.field.get_or_insert_with(|| Field::like(x));
+        field.fit(x);
+        self.score.evaluate(x, at, field)?;
+        out.combine(&[(&self.to_denoised, &field.denoised), (&self.to_score, &field.score)]);
+        Ok(())
+    }
+
+    /// As [`drift`](Self::drift), with its divergence for each row.
+    ///
+    /// # Errors
+    /// Those of the score model.
+    pub fn drift_and_divergence(
+        &mut self,
+        x: &X,
+        at: Lanes<'_>,
+        out: &mut X,
+        divergence: &mut [f64],
+    ) -> Result<()> {
+        self.set_coefficients(at.t);
+        let field = self.field.get_or_insert_with(|| Field::like(x));
+        field.fit(x);
+        self.divergence.fit(at.t.len());
+        self.score.evaluate_with_divergence(x, at, field, &mut self.divergence)?;
+        out.combine(&[(&self.to_denoised, &field.denoised), (&self.to_score, &field.score)]);
+        for (i, div) in divergence.iter_mut().enumerate() {
+            *div = self.to_denoised[i] * self.divergence.denoised[i]
+                + self.to_score[i] * self.divergence.score[i];
+        }
+        Ok(())
+    }
+
+    /// The factors of D and s in (R3) at each row's time.
+    fn set_coefficients(&mut self, t: &[f64]) {
+        self.to_denoised.clear();
+        self.to_score.clear();
+        for &t in t {
+            let k = self.sde.coefficients(t);
+            self.to_denoised.push(k.d_alpha);
+            self.to_score.push(-0.5 * (k.d_sigma2 + self.noise_scale(t).powi(2)));
+        }
+    }
+}

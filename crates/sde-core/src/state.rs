@@ -1,0 +1,105 @@
+//! The batch: what solvers, losses and score models may do with samples without knowing where they live.
+//!
+//! Row i of a [`State`] is sample i. Every operation acts on each row by itself, with coefficients that are
+//! `f64` numbers of that row on the host: this is what makes a result independent of what else is in the
+//! batch. Implemented here for host arrays and for pairs `(A, B)` — the product state
+//! `(x, log p)` of a likelihood, without concatenation and with a tolerance for each member.
+
+mod host;
+mod pair;
+
+use crate::error::{Result, check};
+
+/// Absolute and relative tolerance of an adaptive solver; neither has a default.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Tolerance {
+    /// Relative to `max(|y|, |y_new|)`, component by component.
+    pub rtol: f64,
+    /// In the units of the state.
+    pub atol: f64,
+}
+
+impl Tolerance {
+    /// The same number for both, as the literature's "tolerance 1e-5".
+    pub fn both(tol: f64) -> Self {
+        Self { rtol: tol, atol: tol }
+    }
+
+    /// Refuses what f64 arithmetic cannot meet; see [`State::check_tolerance`].
+    pub(crate) fn check(self) -> Result<()> {
+        check("rtol", self.rtol, self.rtol >= 100.0 * f64::EPSILON, "at least 2.3e-14")?;
+        check("atol", self.atol, self.atol >= 0.0, "a number not below 0")?;
+        Ok(())
+    }
+}
+
+/// Time and identity of each row that is being evaluated.
+///
+/// The rows of one evaluation may stand at different times, and rows that are done have left the batch, so a
+/// row's position says nothing: `sample[i]` names it.
+#[derive(Clone, Copy, Debug)]
+pub struct Lanes<'a> {
+    /// Time of each row.
+    pub t: &'a [f64],
+    /// Number of the sample in each row: the key of its noise and of its conditioning.
+    pub sample: &'a [u64],
+}
+
+/// A batch of samples. See the module's text; `h`, `c` and `norm` have one entry per row.
+pub trait State: Sized {
+    /// One [`Tolerance`] per member.
+    type Tolerance;
+
+    /// Refuses tolerances that no solver can meet: negative, not finite, or `rtol` below 100 machine epsilons.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`](crate::Error::Parameter) naming the number.
+    fn check_tolerance(tol: &Self::Tolerance) -> Result<()>;
+    /// Number of rows (samples).
+    fn samples(&self) -> usize;
+    /// A batch of the same shape, of zeros.
+    fn zeros_like(&self) -> Self;
+    /// Takes the shape of `like`, contents unspecified; keeps its memory when `like` has no more rows.
+    fn fit(&mut self, like: &Self);
+    /// Copies `src`.
+    fn assign(&mut self, src: &Self);
+    /// `self_i = y_i + h_i Σ_j w_j k(j)_i`: one stage of a Runge–Kutta step. Stages come from a closure because
+    /// a slice of pairs has no view as a slice of first members.
+    fn stage<'a, K>(&mut self, y: &Self, h: &[f64], w: &[f64], k: K)
+    where
+        K: Fn(usize) -> &'a Self + Copy,
+        Self: 'a;
+    /// Raises `norm_i` to the root mean square over row i of `h_i Σ_j e_j k(j)_i / (atol + rtol max(|y_i|, |z_i|))`:
+    /// the error of a step from y to z in units of its tolerance. A pair takes the larger of its members' norms;
+    /// a NaN stays. `self` is scratch space.
+    fn raise_error_norm<'a, K>(
+        &mut self,
+        h: &[f64],
+        e: &[f64],
+        k: K,
+        ends: (&Self, &Self),
+        tol: &Self::Tolerance,
+        norm: &mut [f64],
+    ) where
+        K: Fn(usize) -> &'a Self + Copy,
+        Self: 'a;
+    /// `self_i = Σ_j c_j[i] x_j,i` over the terms `(c_j, x_j)`.
+    fn combine(&mut self, terms: &[(&[f64], &Self)]);
+    /// `self_i = src_i` where `take[i]`.
+    fn select(&mut self, src: &Self, take: &[bool]);
+    /// Keeps the rows `keep` (ascending), in their order.
+    fn compact(&mut self, keep: &[usize]);
+    /// `self[to[i]] = src_i` for every row i of `src`.
+    fn scatter(&mut self, to: &[usize], src: &Self);
+    /// Adds `|x_i|²`, the squared Euclidean norm of row i, to `out_i`.
+    fn add_squared_norm(&self, out: &mut [f64]);
+    /// Overwrites every row with host numbers, in row-major order: the way noise enters.
+    fn fill_rows(&mut self, fill: impl FnMut(usize, &mut [f64]));
+    /// Number of scalars in one row.
+    fn sample_len(&self) -> usize;
+}
+
+/// The larger of two norms, NaN if either is: a failed trial step must never look accepted.
+pub fn max_or_nan(a: f64, b: f64) -> f64 {
+    if a.is_nan() || a > b { a } else { b }
+}

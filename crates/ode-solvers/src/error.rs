@@ -37,6 +37,12 @@ pub enum Error {
         /// What is wrong with it.
         found: String,
     },
+    /// Chunks of one batch came back with different shapes.
+    #[error("a chunk of the batch came back in the shape {found:?}, unlike the first one")]
+    Shape {
+        /// The shape of the odd one.
+        found: Vec<usize>,
+    },
     /// The tableau has no error estimate.
     #[error("method `{method}` has no error estimate: use it with solve_fixed")]
     NoErrorEstimate {

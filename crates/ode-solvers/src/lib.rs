@@ -27,7 +27,7 @@ pub use error::{Error, Result};
 pub use fixed::{solve_fixed, uniform_grid};
 pub use flow::{decode, encode, flow};
 pub use likelihood::{Likelihood, LikelihoodOptions, log_likelihood, log_normal};
-pub use parallel::in_chunks;
+pub use parallel::{in_chunks, solve_in_chunks};
 pub use problem::{Adaptive, Samples};
 pub use solution::{LaneStats, LaneStatus, Solution};
 pub use stochastic::euler_maruyama;

@@ -1,6 +1,7 @@
 //! What a solve returns: for each sample what was reached, whether that is the end, and what it cost.
 
-use ndarray::{Array, Axis, RemoveAxis, concatenate};
+use crate::error::{Error, Result};
+use ndarray::{Array, Axis, RemoveAxis};
 
 /// How the solve of one sample stands.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -77,25 +78,18 @@ impl<X> Solution<X> {
 }
 
 impl<D: RemoveAxis> Solution<Array<f64, D>> {
-    /// Joins the solutions of consecutive chunks of a batch. `None` if there is none.
-    pub fn concat(parts: Vec<Self>) -> Option<Self> {
-        let views: Vec<_> = parts.iter().map(|p| p.y.view()).collect();
-        let y = concatenate(Axis(0), &views).ok()?;
-        let mut whole = Self {
-            y,
-            t: Vec::new(),
-            status: Vec::new(),
-            stats: Vec::new(),
-            batch_evals: 0,
-            row_evals: 0,
-        };
-        for part in parts {
-            whole.t.extend(part.t);
-            whole.status.extend(part.status);
-            whole.stats.extend(part.stats);
-            whole.batch_evals += part.batch_evals;
-            whole.row_evals += part.row_evals;
-        }
-        Some(whole)
+    /// Appends the solution of further samples.
+    ///
+    /// # Errors
+    /// When their shape is another.
+    pub(crate) fn append(&mut self, part: Self) -> Result<()> {
+        let shape = |_| Error::Shape { found: part.y.shape().to_vec() };
+        self.y.append(Axis(0), part.y.view()).map_err(shape)?;
+        self.t.extend(part.t);
+        self.status.extend(part.status);
+        self.stats.extend(part.stats);
+        self.batch_evals += part.batch_evals;
+        self.row_evals += part.row_evals;
+        Ok(())
     }
 }

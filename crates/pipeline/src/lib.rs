@@ -1,1 +1,19 @@
-//! Data sets, runs over data sets, pictures: where the crates compose.
+//! Where the crates compose: data sets, runs over data sets, pictures, command lines.
+//!
+//! * [`data`]: integer images from files and folders, and the digits that are compiled in;
+//! * [`dequantise`](mod@dequantise): integer images as points of a density model;
+//! * [`host`]: noise → solver → drift → score with exact scores, and likelihoods, on all cores;
+//! * [`bandwidth`]: a kernel density estimate fitted to held-out data;
+//! * [`summary`]: means with standard errors;
+//! * [`output`]: pictures and arrays on disk, whole or not at all;
+//! * [`cli`]: what the programs' command lines share.
+
+pub mod bandwidth;
+pub mod cli;
+pub mod data;
+pub mod dequantise;
+pub mod host;
+pub mod output;
+pub mod summary;
+
+pub use {ode_solvers, score_match, sde_core};

@@ -1,1 +1,16 @@
-//! Denoising score matching as a residual, weightings, time sampling.
+//! Denoising score matching as a residual, generic over where the samples live.
+//!
+//! * [`perturb`]: data to `x_t = α x_0 + σ ε`, each sample at its own time;
+//! * [`residual`](mod@residual): `σ s(x_t, t) + ε`, whose weighted mean square is the loss;
+//! * [`weighting`]: which mean square.
+//!
+//! The crate knows no gradient: a residual on a differentiable [`State`](sde_core::State) stays on its graph, and
+//! the caller squares and averages it there.
+
+pub mod perturb;
+pub mod residual;
+pub mod weighting;
+
+pub use perturb::perturb;
+pub use residual::{Loss, loss, residual};
+pub use weighting::Weighting;

@@ -15,12 +15,14 @@
 //! log-sum-exp and the second moments in (G4)–(G6) are centred: both stay exact 20 σ away from every mode.
 
 mod component;
+mod isotropic;
 mod score;
 
 pub use score::{MixtureScore, PointValues};
 
 use crate::error::{Error, Result, check, check_size};
-use component::Component;
+use component::Components;
+use isotropic::Isotropic;
 use nalgebra::{DMatrix, SymmetricEigen};
 use ndarray::{Array2, Array3, ArrayView2};
 
@@ -139,25 +141,32 @@ impl GaussianMixture {
         self.log_weights.iter().map(|w| w.exp())
     }
 
-    /// The k-th component as contiguous slices.
-    fn component(&self, k: usize) -> Component<'_> {
-        let d = self.dim();
-        let mean = row(self.means.as_slice(), k, d);
+    /// The components as contiguous slices, in the form that their covariances allow.
+    fn shape(&self) -> Shape<'_> {
+        let (d, means) = (self.dim(), self.means.as_slice().unwrap_or_default());
         match &self.covariances {
-            Covariances::Isotropic(c) => Component::Isotropic { mean, variance: c[k] },
-            Covariances::Diagonal(v) => Component::Diagonal { mean, variances: row(v.as_slice(), k, d) },
-            Covariances::Full { values, vectors } => Component::Full {
-                mean,
-                values: row(values.as_slice(), k, d),
-                vectors: row(vectors.as_slice(), k, d * d),
-            },
+            Covariances::Isotropic(variances) => Shape::Isotropic(Isotropic { means, variances }),
+            Covariances::Diagonal(v) => {
+                Shape::General(Components { d, means, values: flat(v), vectors: None })
+            }
+            Covariances::Full { values, vectors } => {
+                let vectors = vectors.as_slice();
+                Shape::General(Components { d, means, values: flat(values), vectors })
+            }
         }
     }
 }
 
-/// Entries `k n … (k+1) n` of an array that this type keeps in standard layout.
-fn row(data: Option<&[f64]>, k: usize, n: usize) -> &[f64] {
-    data.map_or(&[], |data| &data[k * n..(k + 1) * n])
+/// The components of a mixture, isotropic ones apart because they are so much cheaper.
+#[derive(Clone, Copy)]
+enum Shape<'a> {
+    Isotropic(Isotropic<'a>),
+    General(Components<'a>),
+}
+
+/// The entries of an array that this type keeps in standard layout.
+fn flat(x: &Array2<f64>) -> &[f64] {
+    x.as_slice().unwrap_or_default()
 }
 
 /// The eigen-decomposition of a covariance, or the reason why it is none.

@@ -25,6 +25,11 @@ use crate::score::{Divergence, Field, Score};
 use crate::sde::Sde;
 use crate::state::{Lanes, State};
 
+/// `η g(t)`, the scale of the reverse-time noise in (R2); 0 for η = 0 even where g is infinite.
+pub fn noise_scale(sde: &dyn Sde, eta: f64, t: f64) -> f64 {
+    if eta == 0.0 { 0.0 } else { eta * sde.g2(t).sqrt() }
+}
+
 /// A process, a score model and η: the drift and the noise scale of (R2). η = 0 is the probability-flow ODE.
 #[derive(Debug)]
 pub struct Reverse<'a, X, M> {
@@ -44,24 +49,19 @@ impl<'a, X: State, M: Score<X>> Reverse<'a, X, M> {
     /// [`Error::Parameter`](crate::Error::Parameter) unless `0 ≤ eta < ∞`.
     pub fn new(sde: &'a dyn Sde, score: M, eta: f64) -> Result<Self> {
         check("eta", eta, eta >= 0.0, "a number not below 0")?;
-        let (to_denoised, to_score) = (Vec::new(), Vec::new());
-        Ok(Self { sde, score, eta, field: None, divergence: Divergence::default(), to_denoised, to_score })
+        Ok(Self { eta, ..Self::probability_flow(sde, score) })
     }
 
     /// The probability-flow ODE, η = 0.
     pub fn probability_flow(sde: &'a dyn Sde, score: M) -> Self {
+        let (field, divergence) = (None, Divergence::default());
         let (to_denoised, to_score) = (Vec::new(), Vec::new());
-        Self { sde, score, eta: 0.0, field: None, divergence: Divergence::default(), to_denoised, to_score }
+        Self { sde, score, eta: 0.0, field, divergence, to_denoised, to_score }
     }
 
     /// The forward process.
     pub fn sde(&self) -> &'a dyn Sde {
         self.sde
-    }
-
-    /// `η g(t)`, the scale of the reverse-time noise.
-    pub fn noise_scale(&self, t: f64) -> f64 {
-        if self.eta == 0.0 { 0.0 } else { self.eta * self.sde.g2(t).sqrt() }
     }
 
     /// Writes the drift (R3) of every row: the velocity `dx/dt` when η = 0.
@@ -108,7 +108,7 @@ impl<'a, X: State, M: Score<X>> Reverse<'a, X, M> {
         for &t in t {
             let k = self.sde.coefficients(t);
             self.to_denoised.push(k.d_alpha);
-            self.to_score.push(-0.5 * (k.d_sigma2 + self.noise_scale(t).powi(2)));
+            self.to_score.push(-0.5 * (k.d_sigma2 + noise_scale(self.sde, self.eta, t).powi(2)));
         }
     }
 }

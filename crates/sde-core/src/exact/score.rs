@@ -1,7 +1,7 @@
 //! Evaluation of a mixture at the rows of a batch: the ground-truth [`Score`].
 
-use super::GaussianMixture;
-use super::component::Noised;
+use super::component::{Noised, Scratch};
+use super::{GaussianMixture, Shape};
 use crate::error::{Result, check_size};
 use crate::score::{Divergence, Field, Score};
 use crate::sde::Sde;
@@ -13,16 +13,13 @@ use ndarray::{Array, RemoveAxis};
 pub struct MixtureScore<'a> {
     mixture: &'a GaussianMixture,
     sde: &'a dyn Sde,
+    /// `r_k` of the point at hand.
+    weights: Vec<f64>,
     scratch: Scratch,
 }
 
-#[derive(Clone, Debug)]
-struct Scratch {
-    weights: Vec<f64>,
-    projected: Vec<f64>,
-    score: Vec<f64>,
-    denoised: Vec<f64>,
-}
+/// A component whose share of `p_t(x)` is below e⁻⁸⁰ of the largest changes no digit of any sum.
+const CUTOFF: f64 = -80.0;
 
 /// What is known of a mixture at one point x and time t, beside the score and D themselves.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -40,15 +37,8 @@ pub struct PointValues {
 impl GaussianMixture {
     /// The exact score of this mixture under `sde`.
     pub fn score<'a>(&'a self, sde: &'a dyn Sde) -> MixtureScore<'a> {
-        let zeros = |n| vec![0.0; n];
-        let d = self.dim();
-        let scratch = Scratch {
-            weights: zeros(self.components()),
-            projected: zeros(d),
-            score: zeros(d),
-            denoised: zeros(d),
-        };
-        MixtureScore { mixture: self, sde, scratch }
+        let (weights, scratch) = (vec![0.0; self.components()], Scratch::new(self.dim()));
+        MixtureScore { mixture: self, sde, weights, scratch }
     }
 }
 
@@ -85,33 +75,32 @@ impl MixtureScore<'_> {
         Noised { alpha: k.alpha, sigma2: k.sigma * k.sigma }
     }
 
-    /// (G1) by log-sum-exp: leaves `r_k` in `scratch.weights`, returns `log p_t(x)`.
+    /// (G1) by log-sum-exp: leaves `r_k` in `weights`, returns `log p_t(x)`.
     fn responsibilities(&mut self, x: &[f64], n: Noised) -> f64 {
-        let mut max = f64::NEG_INFINITY;
-        for (k, r) in self.scratch.weights.iter_mut().enumerate() {
-            let component = self.mixture.component(k);
-            let distance = component.distance(x, n, &mut self.scratch.projected);
-            *r = self.mixture.log_weights[k] - 0.5 * distance;
-            max = max.max(*r);
+        let (log_weights, out) = (&self.mixture.log_weights, &mut self.weights);
+        match self.mixture.shape() {
+            Shape::Isotropic(c) => c.logits(x, n, log_weights, out),
+            Shape::General(c) => c.logits(x, n, log_weights, &mut self.scratch, out),
         }
+        let max = out.iter().fold(f64::NEG_INFINITY, |m, r| m.max(*r));
         let mut sum = 0.0;
-        for r in &mut self.scratch.weights {
-            *r = (*r - max).exp();
+        for r in out.iter_mut() {
+            let below = *r - max;
+            *r = if below > CUTOFF { below.exp() } else { 0.0 };
             sum += *r;
         }
-        self.scratch.weights.iter_mut().for_each(|r| *r /= sum);
+        let scale = 1.0 / sum;
+        out.iter_mut().for_each(|r| *r *= scale);
         max + sum.ln() - 0.5 * x.len() as f64 * std::f64::consts::TAU.ln()
     }
 
-    /// (G2) and (G3), over the components whose `r_k` does not underflow.
+    /// (G2) and (G3).
     fn means(&mut self, x: &[f64], n: Noised, score: &mut [f64], denoised: &mut [f64]) {
-        score.fill(0.0);
-        denoised.fill(0.0);
-        let Scratch { weights, projected, score: s_k, denoised: d_k } = &mut self.scratch;
-        for (k, &r) in weights.iter().enumerate().filter(|(_, r)| **r > 0.0) {
-            self.mixture.component(k).moments(x, n, projected, s_k, d_k);
-            score.iter_mut().zip(&*s_k).for_each(|(s, s_k)| *s += r * s_k);
-            denoised.iter_mut().zip(&*d_k).for_each(|(d, d_k)| *d += r * d_k);
+        match self.mixture.shape() {
+            Shape::Isotropic(c) => c.means(x, n, &self.weights, score, denoised),
+            Shape::General(c) => {
+                c.means(x, n, &self.weights, &mut self.scratch, (score, denoised));
+            }
         }
     }
 
@@ -123,22 +112,11 @@ impl MixtureScore<'_> {
         score: &[f64],
         denoised: &[f64],
     ) -> PointValues {
-        let mut sums = PointValues::default();
-        let Scratch { weights, projected, score: s_k, denoised: d_k } = &mut self.scratch;
-        for (k, &r) in weights.iter().enumerate().filter(|(_, r)| **r > 0.0) {
-            let traces = self.mixture.component(k).moments(x, n, projected, s_k, d_k);
-            let (mut ss, mut ds, mut dd) = (0.0, 0.0, 0.0);
-            for ((s_k, s), (d_k, d)) in s_k.iter().zip(score).zip(d_k.iter().zip(denoised)) {
-                let (s, d) = (s_k - s, d_k - d);
-                ss += s * s;
-                ds += d * s;
-                dd += d * d;
-            }
-            sums.div_score += r * (ss - traces.v_inv);
-            sums.div_denoised += r * (n.alpha * traces.c_v_inv + ds);
-            sums.trace_covariance += r * (n.sigma2 * traces.c_v_inv + dd);
+        let (r, at) = (&self.weights, (score, denoised));
+        match self.mixture.shape() {
+            Shape::Isotropic(c) => c.second_moments(x, n, r, at),
+            Shape::General(c) => c.second_moments(x, n, r, &mut self.scratch, at),
         }
-        sums
     }
 
     /// Runs `f(self, row, x_i, t_i, s_i, D_i)` over the rows of a batch.

@@ -149,8 +149,8 @@ where
             std::mem::swap(&mut self.y, &mut self.z);
             self.k.swap(0, self.method.stages());
         } else if let [first, .., last] = &mut self.k[..] {
-            self.y.select(&self.z, &self.accepted);
-            first.select(last, &self.accepted);
+            self.y.take_where(&self.z, &self.accepted);
+            first.take_where(last, &self.accepted);
         }
         self.retire();
         Ok(self.lanes.len())

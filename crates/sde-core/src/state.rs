@@ -86,7 +86,7 @@ pub trait State: Sized {
     /// `self_i = Σ_j c_j[i] x_j,i` over the terms `(c_j, x_j)`.
     fn combine(&mut self, terms: &[(&[f64], &Self)]);
     /// `self_i = src_i` where `take[i]`.
-    fn select(&mut self, src: &Self, take: &[bool]);
+    fn take_where(&mut self, src: &Self, take: &[bool]);
     /// Keeps the rows `keep` (ascending), in their order.
     fn compact(&mut self, keep: &[usize]);
     /// `self[to[i]] = src_i` for every row i of `src`.

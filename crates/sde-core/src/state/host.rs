@@ -140,7 +140,7 @@ impl<D: RemoveAxis> State for Array<f64, D> {
         }
     }
 
-    fn select(&mut self, src: &Self, take: &[bool]) {
+    fn take_where(&mut self, src: &Self, take: &[bool]) {
         let n = self.sample_len().max(1);
         let out = flat_mut(self);
         with_flat(src, |src| {

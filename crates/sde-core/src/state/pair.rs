@@ -57,9 +57,9 @@ impl<A: State, B: State> State for (A, B) {
         self.0.combine(&firsts);
         self.1.combine(&seconds);
     }
-    fn select(&mut self, src: &Self, take: &[bool]) {
-        self.0.select(&src.0, take);
-        self.1.select(&src.1, take);
+    fn take_where(&mut self, src: &Self, take: &[bool]) {
+        self.0.take_where(&src.0, take);
+        self.1.take_where(&src.1, take);
     }
     fn compact(&mut self, keep: &[usize]) {
         self.0.compact(keep);

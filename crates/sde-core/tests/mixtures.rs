@@ -1,0 +1,147 @@
+//! The exact scores against themselves: three ways to write the same covariance, finite differences, outliers.
+
+#![allow(clippy::unwrap_used)]
+
+use ndarray::{Array2, Array3, array};
+use sde_core::{Field, GaussianMixture, Lanes, Score, Sde, VpLinear};
+
+const WEIGHTS: [f64; 3] = [0.5, 0.3, 0.2];
+const VARIANCES: [f64; 3] = [0.09, 0.04, 0.16];
+
+fn means() -> Array2<f64> {
+    array![[-1.5, 0.5], [1.0, -1.0], [0.5, 1.8]]
+}
+
+/// The same mixture with isotropic, diagonal and full covariances.
+fn three_forms() -> [GaussianMixture; 3] {
+    let diagonal = Array2::from_shape_fn((3, 2), |(k, _)| VARIANCES[k]);
+    let full = Array3::from_shape_fn((3, 2, 2), |(k, i, j)| if i == j { VARIANCES[k] } else { 0.0 });
+    [
+        GaussianMixture::isotropic(&WEIGHTS, means(), VARIANCES.to_vec()).unwrap(),
+        GaussianMixture::diagonal(&WEIGHTS, means(), diagonal).unwrap(),
+        GaussianMixture::full(&WEIGHTS, means(), &full).unwrap(),
+    ]
+}
+
+#[test]
+fn three_forms_of_one_covariance_agree() {
+    let sde = VpLinear::default();
+    let forms = three_forms();
+    for t in [0.0, 1e-6, 0.1, 0.5, 1.0] {
+        for x in [[0.2, 0.3], [-1.5, 0.5], [20.0, -30.0]] {
+            let all = forms.each_ref().map(|m| {
+                let (mut s, mut d) = ([0.0; 2], [0.0; 2]);
+                let p = m.score(&sde).point(&x, t, &mut s, &mut d).unwrap();
+                let scalars = [p.log_density, p.div_score, p.div_denoised, p.trace_covariance];
+                [&s[..], &d, &scalars].concat()
+            });
+            for other in &all[1..] {
+                for (a, b) in all[0].iter().zip(other) {
+                    assert!((a - b).abs() <= 1e-11 * (1.0 + a.abs()), "t = {t}, x = {x:?}: {all:?}");
+                }
+            }
+        }
+    }
+}
+
+/// The score is the gradient of the log-density, its divergence the Laplacian; likewise for D.
+#[test]
+fn r30_score_and_divergences_are_derivatives() {
+    let sde = VpLinear::default();
+    let h = 1e-5;
+    for mixture in &three_forms() {
+        let mut model = mixture.score(&sde);
+        for t in [0.05, 0.3, 0.8] {
+            for x in [[0.2, 0.3], [1.0, -0.4]] {
+                let (mut s, mut d) = ([0.0; 2], [0.0; 2]);
+                let p = model.point(&x, t, &mut s, &mut d).unwrap();
+                let (mut div_s, mut div_d) = (0.0, 0.0);
+                for i in 0..2 {
+                    let mut side = |step: f64| {
+                        let mut x = x;
+                        x[i] += step;
+                        let (mut s, mut d) = ([0.0; 2], [0.0; 2]);
+                        let p = model.point(&x, t, &mut s, &mut d).unwrap();
+                        (p.log_density, s[i], d[i])
+                    };
+                    let (up, down) = (side(h), side(-h));
+                    assert!(((up.0 - down.0) / (2.0 * h) - s[i]).abs() < 1e-6);
+                    div_s += (up.1 - down.1) / (2.0 * h);
+                    div_d += (up.2 - down.2) / (2.0 * h);
+                }
+                assert!((div_s - p.div_score).abs() < 1e-6 * (1.0 + div_s.abs()));
+                assert!((div_d - p.div_denoised).abs() < 1e-6 * (1.0 + div_d.abs()));
+                // Tweedie, first and second moment.
+                let k = sde.coefficients(t);
+                let s2 = k.sigma * k.sigma;
+                for i in 0..2 {
+                    assert!((k.alpha * d[i] - x[i] - s2 * s[i]).abs() < 1e-12);
+                }
+                let trace = s2 / (k.alpha * k.alpha) * (2.0 + s2 * p.div_score);
+                assert!((trace - p.trace_covariance).abs() < 1e-11 * (1.0 + trace));
+            }
+        }
+    }
+}
+
+#[test]
+fn twenty_sigmas_away_one_component_survives() {
+    let sde = VpLinear::default();
+    for mixture in &three_forms() {
+        let mut model = mixture.score(&sde);
+        let (mut s, mut d) = ([0.0; 2], [0.0; 2]);
+        let p = model.point(&[1e3, -1e3], 1e-3, &mut s, &mut d).unwrap();
+        assert!(p.log_density.is_finite() && p.log_density < -1e6);
+        assert!(s.iter().chain(&d).all(|v| v.is_finite()));
+        // Far out the mixture is its widest component.
+        let k = sde.coefficients(1e-3);
+        let v = k.alpha.powi(2) * 0.16 + k.sigma.powi(2);
+        assert!((s[0] + (1e3 - k.alpha * 0.5) / v).abs() < 1e-9 * s[0].abs());
+    }
+}
+
+#[test]
+fn rows_are_evaluated_at_their_own_times() {
+    let sde = VpLinear::default();
+    let mixture = &three_forms()[0];
+    let x = array![[0.2, 0.3], [0.2, 0.3]];
+    let mut field = Field::like(&x);
+    let at = Lanes { t: &[0.1, 0.9], sample: &[0, 1] };
+    mixture.score(&sde).evaluate(&x, at, &mut field).unwrap();
+    for (i, &t) in at.t.iter().enumerate() {
+        let (mut s, mut d) = ([0.0; 2], [0.0; 2]);
+        mixture.score(&sde).point(&[0.2, 0.3], t, &mut s, &mut d).unwrap();
+        assert_eq!(field.score.row(i).to_vec(), s);
+        assert_eq!(field.denoised.row(i).to_vec(), d);
+    }
+}
+
+#[test]
+fn what_is_no_mixture_is_refused() {
+    let message = |r: sde_core::Result<GaussianMixture>| r.unwrap_err().to_string();
+    let text = message(GaussianMixture::isotropic(&[0.5, 0.4], array![[0.0], [1.0]], vec![1.0; 2]));
+    assert!(text.starts_with("sum of the weights = 0.9"), "{text}");
+    let text = message(GaussianMixture::isotropic(&[1.0], array![[0.0], [1.0]], vec![1.0; 2]));
+    assert_eq!(text, "weights of the mixture: found 1, expected 2");
+    let text = message(GaussianMixture::isotropic(&[1.0], array![[0.0]], vec![-1.0]));
+    assert_eq!(text, "variance = -1 is out of range: expected a number not below 0");
+    let skew = Array3::from_shape_vec((1, 2, 2), vec![1.0, 0.5, 0.0, 1.0]).unwrap();
+    let text = message(GaussianMixture::full(&[1.0], array![[0.0, 0.0]], &skew));
+    assert_eq!(text, "covariance of component 0 is not symmetric");
+    let saddle = Array3::from_shape_vec((1, 2, 2), vec![1.0, 2.0, 2.0, 1.0]).unwrap();
+    let text = message(GaussianMixture::full(&[1.0], array![[0.0, 0.0]], &saddle));
+    assert_eq!(text, "covariance of component 0 is not positive semi-definite");
+    assert!(GaussianMixture::kernel_density(Array2::zeros((0, 2)), 0.1).is_err());
+    assert!(GaussianMixture::kernel_density(Array2::zeros((3, 2)), 0.0).is_err());
+}
+
+#[test]
+fn a_point_of_another_dimension_is_refused() {
+    let sde = VpLinear::default();
+    let mixture = &three_forms()[0];
+    let text = mixture.score(&sde).log_density(&[0.0; 3], 0.1).unwrap_err().to_string();
+    assert_eq!(text, "numbers in a point: found 3, expected 2");
+    let x = Array2::zeros((1, 3));
+    let at = Lanes { t: &[0.1], sample: &[0] };
+    assert!(mixture.score(&sde).evaluate(&x, at, &mut Field::like(&x)).is_err());
+}

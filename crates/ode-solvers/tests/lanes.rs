@@ -1,0 +1,195 @@
+//! Samples do not know of each other: bits, work, failures.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use ndarray::{Array1, Array2, Axis, array};
+use ode_solvers::{
+    Adaptive, Error, HEUN, LaneStatus, RK23, RK45, Samples, Solution, Solver, solve, solve_fixed,
+    solve_in_chunks, uniform_grid,
+};
+use proptest::prelude::*;
+use sde_core::{GaussianMixture, Lanes, Noise, Purpose, Reverse, Tolerance, VpLinear};
+
+fn mixture() -> GaussianMixture {
+    let means = array![[-1.5, 0.5], [1.0, -1.0], [0.5, 1.8]];
+    GaussianMixture::isotropic(&[0.5, 0.3, 0.2], means, vec![0.09, 0.04, 0.16]).unwrap()
+}
+
+fn latents(n: usize) -> Array2<f64> {
+    let numbers: Vec<u64> = (0..n as u64).collect();
+    let mut x = Array2::zeros((n, 2));
+    Noise::new(3, Purpose::Prior).fill(&numbers, 0, &mut x);
+    x
+}
+
+fn decode(x: impl Into<Samples<Array2<f64>>>) -> Solution<Array2<f64>> {
+    let (sde, mixture) = (VpLinear::default(), mixture());
+    let mut flow = Reverse::probability_flow(&sde, mixture.score(&sde));
+    let options = Adaptive::new(Tolerance::both(1e-5));
+    ode_solvers::decode(&RK45, x, 1e-3, &options, &mut flow).unwrap()
+}
+
+fn bits(x: &Array2<f64>) -> Vec<u64> {
+    x.iter().map(|v| v.to_bits()).collect()
+}
+
+/// One lane grows like `y² ` and has a pole at t = 1; the others decay.
+fn with_a_pole(y: &Array2<f64>, at: Lanes<'_>, dy: &mut Array2<f64>) -> sde_core::Result<()> {
+    for (i, sample) in at.sample.iter().enumerate() {
+        dy[[i, 0]] = if *sample == 1 { y[[i, 0]].powi(2) } else { -y[[i, 0]] };
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(20))]
+
+    /// Permuting or splitting a batch changes no bit and no count of any sample.
+    #[test]
+    fn results_do_not_depend_on_the_batch(order in Just((0..12).collect::<Vec<usize>>()).prop_shuffle(), cut in 1..11_usize) {
+        let x = latents(12);
+        let whole = decode(x.clone());
+        let shuffled = decode(x.select(Axis(0), &order));
+        prop_assert_eq!(bits(&whole.y.select(Axis(0), &order)), bits(&shuffled.y));
+        for (row, &i) in order.iter().enumerate() {
+            prop_assert_eq!(shuffled.stats[row], whole.stats[i]);
+        }
+        let chunks = solve_in_chunks(&x, 0, cut, |chunk| Ok(decode(chunk))).unwrap();
+        prop_assert_eq!(bits(&chunks.y), bits(&whole.y));
+        prop_assert_eq!(chunks.stats, whole.stats);
+    }
+}
+
+#[test]
+fn threads_change_no_bit() {
+    let x = latents(64);
+    let with = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| solve_in_chunks(&x, 0, 5, |chunk| Ok(decode(chunk))).unwrap().y)
+    };
+    assert_eq!(bits(&with(1)), bits(&with(2)));
+}
+
+#[test]
+fn a_lane_that_fails_leaves_the_others_unchanged() {
+    let options = Adaptive::new(Tolerance { rtol: 1e-6, atol: 1e-9 });
+    let run = |y: Samples<_>| solve(&RK45, y, (0.0, 2.0), &options, with_a_pole).unwrap();
+    let y0 = array![[1.0], [1.0], [0.5]];
+    let all = run(y0.clone().into());
+    let LaneStatus::StepSizeTooSmall { t, .. } = all.status[1] else { panic!("{:?}", all.status) };
+    assert!((t - 1.0).abs() < 1e-6 && (all.t[1] - t).abs() < 1e-15);
+    assert!(all.y[[1, 0]] > 1e6, "the last accepted state is kept");
+    for i in [0, 2] {
+        let alone = run(Samples::numbered(y0.slice_axis(Axis(0), (i..=i).into()).to_owned(), i as u64));
+        assert_eq!(all.status[i], LaneStatus::Done);
+        assert_eq!(all.y[[i, 0]].to_bits(), alone.y[[0, 0]].to_bits());
+        assert_eq!(all.stats[i], alone.stats[0]);
+    }
+}
+
+#[test]
+fn the_step_limit_returns_what_was_reached() {
+    let mut options = Adaptive::new(Tolerance::both(1e-8));
+    options.max_steps = 10;
+    let s = solve(&RK45, array![[1.0]], (0.0, 50.0), &options, with_a_pole).unwrap();
+    let LaneStatus::MaxSteps { t } = s.status[0] else { panic!("{:?}", s.status) };
+    assert_eq!(s.stats[0].accepted + s.stats[0].rejected, 10);
+    assert!((s.y[[0, 0]] - (-t).exp()).abs() < 1e-6);
+}
+
+#[test]
+fn an_interval_of_no_length_returns_the_start() {
+    let options = Adaptive::new(Tolerance::both(1e-8));
+    let s = solve(&RK45, array![[1.0]], (0.3, 0.3), &options, with_a_pole).unwrap();
+    assert_eq!((s.status[0], s.stats[0].nfe, s.y[[0, 0]].to_bits()), (LaneStatus::Done, 0, 1.0_f64.to_bits()));
+}
+
+#[test]
+fn an_empty_batch_is_solved() {
+    let options = Adaptive::new(Tolerance::both(1e-8));
+    let s = solve(&RK45, Array2::zeros((0, 3)), (0.0, 1.0), &options, with_a_pole).unwrap();
+    assert!(s.is_done() && s.y.is_empty());
+    let none = Array2::<f64>::zeros((0, 2));
+    assert!(solve_in_chunks(&none, 0, 4, |c| Ok(decode(c))).unwrap().y.is_empty());
+}
+
+#[test]
+fn a_right_hand_side_that_is_not_finite_is_a_status() {
+    let options = Adaptive::new(Tolerance::both(1e-8));
+    let s = solve(&RK45, array![[1.0], [2.0]], (0.0, 1.0), &options, |y: &Array2<f64>, at, dy: &mut Array2<f64>| {
+        for (i, sample) in at.sample.iter().enumerate() {
+            dy[[i, 0]] = if *sample == 0 { f64::NAN } else { -y[[i, 0]] };
+        }
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(s.status, [LaneStatus::NonFinite { t: 0.0 }, LaneStatus::Done]);
+}
+
+#[test]
+fn the_right_hand_sides_error_comes_back_with_its_time() {
+    let options = Adaptive::new(Tolerance::both(1e-8));
+    let f = |_: &Array2<f64>, at: Lanes<'_>, dy: &mut Array2<f64>| {
+        dy.fill(1.0);
+        if at.t[0] > 0.5 { Err(sde_core::Error::Model("out of memory".into())) } else { Ok(()) }
+    };
+    let error = solve(&RK45, array![[0.0]], (0.0, 1.0), &options, f).unwrap_err();
+    let Error::Dynamics { t, source } = &error else { panic!("{error}") };
+    assert!(*t > 0.5 && *t <= 1.0);
+    assert_eq!(source.to_string(), "the score model failed: out of memory");
+}
+
+#[test]
+fn input_that_cannot_be_used_is_refused() {
+    let y = || array![[1.0]];
+    let message = |span, options: &Adaptive<Tolerance>| {
+        solve(&RK45, y(), span, options, with_a_pole).unwrap_err().to_string()
+    };
+    let good = Adaptive::new(Tolerance::both(1e-5));
+    assert_eq!(message((f64::NAN, 1.0), &good), "t0 = NaN is not a finite number");
+    let zero = Adaptive::new(Tolerance { rtol: 0.0, atol: 1e-5 });
+    assert_eq!(message((0.0, 1.0), &zero), "rtol = 0 is out of range: expected at least 2.3e-14");
+    let mut negative = good;
+    negative.max_step = -1.0;
+    assert_eq!(message((0.0, 1.0), &negative), "max_step = -1: expected a positive number");
+    let error = solve(&HEUN, y(), (0.0, 1.0), &good, with_a_pole).unwrap_err().to_string();
+    assert_eq!(error, "method `heun` has no error estimate: use it with solve_fixed");
+    for grid in [vec![], vec![0.0], vec![0.0, 0.0], vec![0.0, 1.0, 0.5], vec![0.0, f64::NAN]] {
+        assert!(solve_fixed(&HEUN, y(), &grid, with_a_pole).is_err(), "{grid:?}");
+    }
+    let wrong = Samples { x: y(), numbers: vec![0, 1] };
+    assert!(solve(&RK45, wrong, (0.0, 1.0), &good, with_a_pole).is_err());
+}
+
+#[test]
+fn a_grid_ends_exactly() {
+    for steps in [1, 3, 7, 1000] {
+        let grid = uniform_grid(1.0, 1e-3, steps);
+        assert_eq!(grid.len(), steps as usize + 1);
+        assert_eq!((grid[0].to_bits(), grid[steps as usize].to_bits()), (1.0_f64.to_bits(), 1e-3_f64.to_bits()));
+    }
+}
+
+/// After the first step nothing is allocated, for arrays and for pairs, though lanes come to their ends.
+#[test]
+fn a_step_allocates_nothing() {
+    let (sde, mixture) = (VpLinear::default(), mixture());
+    let options = Adaptive::new((Tolerance::both(1e-6), Tolerance::both(1e-6)));
+    for method in [&RK23, &RK45] {
+        let mut flow = Reverse::probability_flow(&sde, mixture.score(&sde));
+        let mut div = vec![0.0; 32];
+        let f = |(x, _): &(Array2<f64>, Array1<f64>), at: Lanes<'_>, (dx, dl): &mut (Array2<f64>, Array1<f64>)| {
+            let n = at.t.len();
+            flow.drift_and_divergence(x, at, dx, &mut div[..n])?;
+            sde_core::State::fill_rows(dl, |i, row| row.fill(div[i]));
+            Ok(())
+        };
+        let start = (latents(32), Array1::zeros(32));
+        let mut solver = Solver::new(method, start, (1.0, 1e-3), &options, f).unwrap();
+        assert_eq!(solver.step().unwrap(), 32);
+        let mut left = 32;
+        let allocations = allocation_counter::measure(|| while left > 0 { left = solver.step().unwrap() });
+        assert_eq!(allocations.count_total, 0, "{}: {allocations:?}", method.name);
+        assert!(solver.finish().is_done());
+    }
+}

@@ -1,0 +1,158 @@
+//! What the probability-flow map and its likelihood must obey, whatever the solver.
+
+#![allow(clippy::unwrap_used)]
+
+use ndarray::{Array2, array};
+use ode_solvers::{Adaptive, RK45, decode, encode, log_likelihood, log_normal};
+use sde_core::{
+    Divergence, Field, GaussianMixture, Lanes, Noise, Purpose, Result, Reverse, Score, Sde, State,
+    Tolerance, VpLinear,
+};
+
+fn mixture_1d() -> GaussianMixture {
+    let means = array![[-1.5], [0.4], [2.0]];
+    GaussianMixture::isotropic(&[0.3, 0.5, 0.2], means, vec![0.09, 0.25, 0.0625]).unwrap()
+}
+
+fn mixture_2d() -> GaussianMixture {
+    let means = array![[-1.5, 0.5], [1.0, -1.0], [0.5, 1.8]];
+    GaussianMixture::isotropic(&[0.5, 0.3, 0.2], means, vec![0.09, 0.04, 0.16]).unwrap()
+}
+
+/// `P(x_t ≤ x)` of the 1-D mixture: Φ by the trapezium rule on its own density, exact to 1e-13 here.
+fn distribution(mixture: &GaussianMixture, sde: &dyn Sde, x: f64, t: f64) -> f64 {
+    let (low, n) = (-15.0, 400_000);
+    let h = (x - low) / f64::from(n);
+    let mut score = mixture.score(sde);
+    let mut density = |i: i32| score.log_density(&[low + h * f64::from(i)], t).unwrap().exp();
+    let ends = 0.5 * (density(0) + density(n)); // the derivative at x is corrected below
+    let inner: f64 = (1..n).map(&mut density).sum();
+    let slope = (density(n) - density(n - 1)) / h;
+    h * (inner + ends) - h * h / 12.0 * slope
+}
+
+/// (R46) In one dimension the flow is the monotone map that keeps `F_t(x_t)`.
+#[test]
+fn r46_the_flow_conserves_the_distribution_function() {
+    let (sde, mixture) = (VpLinear::default(), mixture_1d());
+    let x0 = array![[-2.0], [-0.4], [1.1], [2.3]];
+    let mut flow = Reverse::probability_flow(&sde, mixture.score(&sde));
+    let options = Adaptive::new(Tolerance::both(1e-10));
+    let latent = encode(&RK45, x0.clone(), 1e-3, &options, &mut flow).unwrap().y;
+    for (x, z) in x0.iter().zip(&latent) {
+        let (before, after) =
+            (distribution(&mixture, &sde, *x, 1e-3), distribution(&mixture, &sde, *z, 1.0));
+        assert!((before - after).abs() < 1e-8, "{x} → {z}: {before} {after}");
+    }
+}
+
+/// (R48) There and back again.
+#[test]
+fn r48_round_trip_is_within_the_tolerance() {
+    let (sde, mixture) = (VpLinear::default(), mixture_2d());
+    let x0 = array![[-1.3, 0.8], [0.9, -1.2], [0.4, 1.5], [-1.7, 0.3]];
+    for (tol, bound) in [(1e-5, 1e-3), (1e-10, 1e-8)] {
+        let mut flow = Reverse::probability_flow(&sde, mixture.score(&sde));
+        let options = Adaptive::new(Tolerance::both(tol));
+        let latent = encode(&RK45, x0.clone(), 0.0, &options, &mut flow).unwrap();
+        let back = decode(&RK45, latent.y, 0.0, &options, &mut flow).unwrap();
+        let error = (&back.y - &x0).iter().fold(0.0_f64, |m, e| m.max(e.abs()));
+        assert!(back.is_done() && error < bound, "tolerance {tol}: {error:e}");
+    }
+}
+
+/// A score that is wrong by a factor; its flow still has a density.
+struct Wrong<M>(M, f64);
+
+impl<X: State, M: Score<X>> Score<X> for Wrong<M> {
+    fn evaluate(&mut self, x: &X, at: Lanes<'_>, out: &mut Field<X>) -> Result<()> {
+        self.0.evaluate(x, at, out)?;
+        self.scale(at, out)
+    }
+    fn evaluate_with_divergence(
+        &mut self,
+        x: &X,
+        at: Lanes<'_>,
+        out: &mut Field<X>,
+        divergence: &mut Divergence,
+    ) -> Result<()> {
+        self.0.evaluate_with_divergence(x, at, out, divergence)?;
+        divergence.score.iter_mut().for_each(|d| *d *= self.1);
+        self.scale(at, out)
+    }
+}
+
+impl<M> Wrong<M> {
+    fn scale<X: State>(&self, at: Lanes<'_>, out: &mut Field<X>) -> Result<()> {
+        let mut scaled = out.score.zeros_like();
+        scaled.combine(&[(&vec![self.1; at.t.len()], &out.score)]);
+        out.score.assign(&scaled);
+        Ok(())
+    }
+}
+
+/// (R62) `∫ exp(log p) dx = 1`, also for a wrong score: the cheapest test of every sign and factor.
+#[test]
+fn r62_the_likelihood_is_normalised() {
+    let (sde, mixture) = (VpLinear::default(), mixture_1d());
+    let (low, h, n) = (-8.0, 0.01, 1600);
+    let x = Array2::from_shape_fn((n, 1), |(i, _)| low + h * i as f64);
+    for factor in [1.0, 1.1, 0.8] {
+        let mut flow = Reverse::probability_flow(&sde, Wrong(mixture.score(&sde), factor));
+        let options = Adaptive::new((Tolerance::both(1e-9), Tolerance::both(1e-9)));
+        let prior = |x: &Array2<f64>, out: &mut [f64]| {
+            log_normal(x, sde.sigma(1.0), out);
+            Ok(())
+        };
+        let solved =
+            log_likelihood(&RK45, x.clone(), (1e-3, 1.0), &options, &mut flow, prior).unwrap();
+        let total: f64 = solved.log_density().iter().map(|l| h * l.exp()).sum();
+        assert!((total - 1.0).abs() < 1e-6, "score × {factor}: ∫ p = {total}");
+    }
+}
+
+/// (R58, R59) With the exact score and the mixture's own `p_T` the flow's value is `log p_{t₀}`, at t₀ = 0 too;
+/// with the Gaussian prior it is off by exactly the prior mismatch.
+#[test]
+fn r58_likelihood_is_the_closed_form() {
+    let (sde, mixture) = (VpLinear::default(), mixture_2d());
+    let numbers: Vec<u64> = (0..50).collect();
+    let mut x = Array2::zeros((50, 2));
+    Noise::new(5, Purpose::Prior).fill(&numbers, 0, &mut x);
+    let log_p = |x: &Array2<f64>, t: f64| -> Vec<f64> {
+        x.outer_iter().map(|x| mixture.score(&sde).log_density(&x.to_vec(), t).unwrap()).collect()
+    };
+    let tol = Tolerance::both(1e-9);
+    let mut flow = Reverse::probability_flow(&sde, mixture.score(&sde));
+    let own = |x: &Array2<f64>, out: &mut [f64]| {
+        out.copy_from_slice(&log_p(x, 1.0));
+        Ok(())
+    };
+    let solved =
+        log_likelihood(&RK45, x.clone(), (0.0, 1.0), &Adaptive::new((tol, tol)), &mut flow, own)
+            .unwrap();
+    let mut gaussian = vec![0.0; 50];
+    log_normal(&solved.latent.y, sde.sigma(1.0), &mut gaussian);
+    for (i, (value, want)) in solved.log_density().iter().zip(log_p(&x, 0.0)).enumerate() {
+        assert!((value - want).abs() < 1e-7, "{i}: {value} instead of {want}");
+        let mismatch = solved.log_prior[i] - gaussian[i];
+        assert!(mismatch.abs() < 0.1 && (solved.int_div[i] + gaussian[i] + mismatch - want).abs() < 1e-7);
+    }
+}
+
+/// A sample that does not arrive has no likelihood.
+#[test]
+fn an_unfinished_solve_has_no_likelihood() {
+    let (sde, mixture) = (VpLinear::default(), mixture_2d());
+    let mut flow = Reverse::probability_flow(&sde, mixture.score(&sde));
+    let tol = Tolerance::both(1e-9);
+    let mut options = Adaptive::new((tol, tol));
+    options.max_steps = 3;
+    let x = array![[0.1, 0.2]];
+    let solved = log_likelihood(&RK45, x, (0.0, 1.0), &options, &mut flow, |x, out| {
+        log_normal(x, 1.0, out);
+        Ok(())
+    })
+    .unwrap();
+    assert!(solved.log_density()[0].is_nan());
+}

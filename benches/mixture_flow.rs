@@ -15,7 +15,7 @@ const CHUNK: usize = 64;
 /// The mixture of `fixtures/solver_cases.json`, problem `vp_gmm_pf`.
 fn mixture() -> sde_core::Result<GaussianMixture> {
     let means = array![[-1.5, 0.5], [1.0, -1.0], [0.5, 1.8]];
-    GaussianMixture::isotropic(&[0.5, 0.3, 0.2], means, vec![0.09, 0.04, 0.16])
+    GaussianMixture::isotropic(&[0.5, 0.3, 0.2], means, &[0.09, 0.04, 0.16])
 }
 
 /// Latents that every language can make: the plane's golden-angle spiral with Gaussian radii.
@@ -42,7 +42,10 @@ fn bench(c: &mut Criterion) {
         return;
     };
     let error = (&got.y - &exact.y).iter().fold(0.0_f64, |m, e| m.max(e.abs()));
-    println!("mixture_flow: {:.1} evaluations per point, largest error {error:.1e}", got.mean_nfe());
+    println!(
+        "mixture_flow: {:.1} evaluations per point, largest error {error:.1e}",
+        got.mean_nfe()
+    );
     c.bench_function("mixture_flow/per-sample RK45, all cores", |b| {
         b.iter(|| solve(&mixture, black_box(&x), 1e-5));
     });

@@ -10,18 +10,18 @@
 
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
-use ndarray::Array2;
+use ndarray::{Array2, Array4};
 use pipeline::bandwidth::kernel_density;
 use pipeline::cli::parse_or_exit;
 use pipeline::data::{Digits, digits};
-use pipeline::dequantise::dequantise;
+use pipeline::dequantise::{as_rows, dequantise};
 use pipeline::host::{HostRun, PointLikelihood};
 use pipeline::output::{Grid, write_png_blocks};
 use pipeline::summary::Summary;
 use sde_core::levels::Levels;
 use sde_core::{Tolerance, VpLinear};
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Draws digits by the probability-flow ODE and by the reverse SDE, and prints exact likelihoods.
@@ -29,22 +29,22 @@ use std::process::ExitCode;
 #[command(after_help = "Example: vp_sde_sample --num 16 --steps 200 --seed 3 --out out/digits.png")]
 struct Flags {
     /// Digits to draw by each of the two methods.
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=10_000), allow_negative_numbers = true)]
     num: u32,
     /// Steps of the reverse SDE.
-    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=1_000_000), allow_negative_numbers = true)]
     steps: u32,
     /// Relative and absolute tolerance of the ODE solves.
-    #[arg(long, default_value_t = 1e-6, value_parser = tolerance)]
+    #[arg(long, default_value_t = 1e-8, value_parser = tolerance, allow_negative_numbers = true)]
     rtol: f64,
     /// Key of all random numbers.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
     seed: u64,
     /// The picture, a PNG file.
-    #[arg(long, default_value = "out/digits.png")]
+    #[arg(long, default_value = "out/digits.png", value_parser = png)]
     out: PathBuf,
     /// Threads; all cores when absent.
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024), allow_negative_numbers = true)]
     threads: Option<u16>,
 }
 
@@ -52,6 +52,14 @@ fn tolerance(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(tol) if (1e-13..=0.1).contains(&tol) => Ok(tol),
         _ => Err("expected a number from 1e-13 to 0.1".into()),
+    }
+}
+
+fn png(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    match path.extension() {
+        Some(e) if e.eq_ignore_ascii_case("png") => Ok(path),
+        _ => Err("expected a file name ending in .png".into()),
     }
 }
 
@@ -66,21 +74,23 @@ fn main() -> ExitCode {
 }
 
 fn run(flags: &Flags) -> Result<(), Box<dyn Error>> {
+    prepare(&flags.out)?;
     if let Some(threads) = flags.threads {
         rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global()?;
     }
     let Digits { train, validation, test } = digits();
     let (sde, levels) = (VpLinear::default(), Levels::new(train.images.levels())?);
-    let points = as_rows(&train.images.midpoints());
-    let held_out = dequantise(&validation.images, flags.seed)?;
+    let points = as_rows(&train.images, 0.5);
+    let held_out = dequantise(&validation.images, flags.seed);
     let (mixture, bandwidth) = kernel_density(&sde, &points, &held_out)?;
     println!("model        {} Gaussians, bandwidth {bandwidth:.4} (validation)", points.nrows());
 
-    let x = dequantise(&test.images, flags.seed)?;
+    let x = dequantise(&test.images, flags.seed);
     let n = flags.num as usize;
     let bar = progress_bar(2 * n + x.nrows());
     let on_done = |samples: usize| bar.inc(samples as u64);
-    let run = HostRun { sde: &sde, mixture: &mixture, seed: flags.seed, t_min: 0.0, on_done: &on_done };
+    let run =
+        HostRun { sde: &sde, mixture: &mixture, seed: flags.seed, t_min: 0.0, on_done: &on_done };
     let tolerance = Tolerance::both(flags.rtol);
     let flow = run.draw_by_flow(n, tolerance)?;
     let reverse = run.draw_by_sde(n, flags.steps, 1.0)?;
@@ -107,7 +117,10 @@ fn report(points: &[PointLikelihood], levels: Levels, d: usize) {
     let mismatch: Vec<f64> = points.iter().map(|p| p.log_terminal - p.log_prior).collect();
     println!("likelihood   {} test digits, bits/dim (mean ± standard error)", points.len());
     println!("  flow from the mixture's p_T   {}   NFE {nfe:.1}", bits(&|p| p.log_data()));
-    println!("  closed form                   {}   |difference| ≤ {off:.1e} nats", bits(&|p| p.closed_form));
+    println!(
+        "  closed form                   {}   |difference| ≤ {off:.1e} nats",
+        bits(&|p| p.closed_form)
+    );
     println!("  flow from N(0, σ_T² I)        {}", bits(&|p| p.log_model()));
     println!("  prior mismatch log p_T(x_T) − log π(x_T): {} nats", scientific(&mismatch));
 }
@@ -117,27 +130,24 @@ fn scientific(values: &[f64]) -> String {
     format!("{mean:.2e} ± {standard_error:.1e}")
 }
 
-fn as_rows(images: &ndarray::Array4<f64>) -> Array2<f64> {
-    let (n, c, h, w) = images.dim();
-    Array2::from_shape_fn((n, c * h * w), |(i, j)| images[[i, j / (h * w), j / w % h, j % w]])
-}
-
-fn as_images(x: Array2<f64>) -> Result<ndarray::Array4<f64>, ndarray::ShapeError> {
+fn as_images(x: Array2<f64>) -> Result<Array4<f64>, ndarray::ShapeError> {
     let (n, d) = x.dim();
     x.into_shape_with_order((n, 1, 8, d / 8))
 }
 
+/// The directory of the picture, before the work is done and not after.
+fn prepare(path: &Path) -> Result<(), String> {
+    let parent = path.parent().unwrap_or(Path::new(""));
+    std::fs::create_dir_all(parent)
+        .map_err(|e| format!("--out {}: cannot make {}: {e}", path.display(), parent.display()))
+}
+
 /// Two grids side by side; ink dark on paper, as on the page.
-fn write_picture(path: &PathBuf, images: &[ndarray::Array4<f64>]) -> Result<(), Box<dyn Error>> {
-    if path.extension().is_none_or(|e| !e.eq_ignore_ascii_case("png")) {
-        return Err(format!("--out {}: expected a file name ending in .png", path.display()).into());
-    }
-    if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
-        std::fs::create_dir_all(parent).map_err(|e| format!("{}: {e}", parent.display()))?;
-    }
+fn write_picture(path: &Path, images: &[Array4<f64>]) -> Result<(), Box<dyn Error>> {
     let ink: Vec<_> = images.iter().map(|x| x.mapv(|y| -y)).collect();
-    let columns = (images[0].dim().0 as f64).sqrt().ceil() as usize; // at least 1
-    let views: Vec<_> = ink.iter().map(|x| x.view()).collect();
+    let n = images[0].dim().0;
+    let columns = (1..=n).find(|c| c * c >= n).unwrap_or(1); // a square of images
+    let views: Vec<_> = ink.iter().map(Array4::view).collect();
     Ok(write_png_blocks(path, &views, Grid { columns, scale: 5, gap: 4 }, 24)?)
 }
 

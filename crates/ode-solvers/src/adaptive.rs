@@ -141,7 +141,8 @@ where
             return Ok(0);
         }
         self.attempt()?;
-        for ((lane, norm), accepted) in self.lanes.iter_mut().zip(&self.norm).zip(&mut self.accepted)
+        for ((lane, norm), accepted) in
+            self.lanes.iter_mut().zip(&self.norm).zip(&mut self.accepted)
         {
             *accepted = lane.judge(*norm, self.method.error_order, self.t1);
         }

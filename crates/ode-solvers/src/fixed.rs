@@ -26,7 +26,7 @@ pub(crate) fn check_grid(grid: &[f64]) -> Result<()> {
         return wrong(format!("the time {t}"));
     }
     let direction = (grid[1] - grid[0]).signum();
-    match grid.windows(2).find(|w| !((w[1] - w[0]) * direction > 0.0)) {
+    match grid.windows(2).find(|w| (w[1] - w[0]) * direction <= 0.0) {
         Some(w) => wrong(format!("{} followed by {}", w[0], w[1])),
         None => Ok(()),
     }
@@ -83,9 +83,9 @@ pub(crate) fn finish<X: State>(y: X, grid: &[f64], nfe: usize) -> Solution<X> {
     let (n, t) = (y.samples(), grid[grid.len() - 1]);
     let mut size = vec![0.0; n];
     y.add_squared_norm(&mut size);
-    let status = size.iter().map(|s| {
-        if s.is_finite() { LaneStatus::Done } else { LaneStatus::NonFinite { t } }
-    });
+    let status = size
+        .iter()
+        .map(|s| if s.is_finite() { LaneStatus::Done } else { LaneStatus::NonFinite { t } });
     let stats = LaneStats { accepted: (grid.len() - 1) as u32, rejected: 0, nfe: nfe as u32 };
     Solution {
         t: vec![t; n],

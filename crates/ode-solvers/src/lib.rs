@@ -22,6 +22,8 @@ pub mod solution;
 pub mod stochastic;
 pub mod tableau;
 
+pub use sde_core; // whose types stand in this crate's signatures
+
 pub use adaptive::{Solver, solve};
 pub use error::{Error, Result};
 pub use fixed::{solve_fixed, uniform_grid};

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! where π is the density that the flow is started from at T (Chen et al. 2018; Song et al. 2021, appendix D.2).
-//! The value is exact for the model (flow and π). With the exact score and π = p_T it is the data's own
-//! `log p_{t₀}`; with π = N(0, σ_T² I) it differs by the **prior mismatch** `log p_T(x_T) − log π(x_T)`.
+//! The value is exact for the model (flow and π). With the exact score and `π = p_T` it is the data's own
+//! `log p_{t₀}`; with `π = N(0, σ_T² I)` it differs by the **prior mismatch** `log p_T(x_T) − log π(x_T)`.
 
 use crate::adaptive::solve;
 use crate::error::Result;

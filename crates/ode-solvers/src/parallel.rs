@@ -9,7 +9,6 @@ use crate::solution::Solution;
 use ndarray::{Array, Axis, RemoveAxis, Slice};
 use rayon::prelude::*;
 
-
 /// Cuts `x` into chunks of at most `rows` samples and runs `work` on each, in parallel; results in order.
 ///
 /// `work` receives the chunk with its samples numbered as in `x`, from `first`.

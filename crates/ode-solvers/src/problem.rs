@@ -57,8 +57,7 @@ impl<T> Adaptive<T> {
     pub(crate) fn check(&self) -> Result<()> {
         let limits = [("max_step", Some(self.max_step)), ("first_step", self.first_step)];
         for (what, found) in limits {
-            // The negation refuses NaN too.
-            if let Some(found) = found.filter(|h| !(*h > 0.0)) {
+            if let Some(found) = found.filter(|h| h.is_nan() || *h <= 0.0) {
                 return Err(Error::NotPositive { what, found });
             }
         }

@@ -1,6 +1,7 @@
 //! Samples do not know of each other: bits, work, failures.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unnecessary_wraps, reason = "right-hand sides have the solver's signature")]
 
 use ndarray::{Array1, Array2, Axis, array};
 use ode_solvers::{
@@ -12,7 +13,7 @@ use sde_core::{GaussianMixture, Lanes, Noise, Purpose, Reverse, Tolerance, VpLin
 
 fn mixture() -> GaussianMixture {
     let means = array![[-1.5, 0.5], [1.0, -1.0], [0.5, 1.8]];
-    GaussianMixture::isotropic(&[0.5, 0.3, 0.2], means, vec![0.09, 0.04, 0.16]).unwrap()
+    GaussianMixture::isotropic(&[0.5, 0.3, 0.2], means, &[0.09, 0.04, 0.16]).unwrap()
 }
 
 fn latents(n: usize) -> Array2<f64> {
@@ -80,7 +81,8 @@ fn a_lane_that_fails_leaves_the_others_unchanged() {
     assert!((t - 1.0).abs() < 1e-6 && (all.t[1] - t).abs() < 1e-15);
     assert!(all.y[[1, 0]] > 1e6, "the last accepted state is kept");
     for i in [0, 2] {
-        let alone = run(Samples::numbered(y0.slice_axis(Axis(0), (i..=i).into()).to_owned(), i as u64));
+        let alone =
+            run(Samples::numbered(y0.slice_axis(Axis(0), (i..=i).into()).to_owned(), i as u64));
         assert_eq!(all.status[i], LaneStatus::Done);
         assert_eq!(all.y[[i, 0]].to_bits(), alone.y[[0, 0]].to_bits());
         assert_eq!(all.stats[i], alone.stats[0]);
@@ -101,7 +103,10 @@ fn the_step_limit_returns_what_was_reached() {
 fn an_interval_of_no_length_returns_the_start() {
     let options = Adaptive::new(Tolerance::both(1e-8));
     let s = solve(&RK45, array![[1.0]], (0.3, 0.3), &options, with_a_pole).unwrap();
-    assert_eq!((s.status[0], s.stats[0].nfe, s.y[[0, 0]].to_bits()), (LaneStatus::Done, 0, 1.0_f64.to_bits()));
+    assert_eq!(
+        (s.status[0], s.stats[0].nfe, s.y[[0, 0]].to_bits()),
+        (LaneStatus::Done, 0, 1.0_f64.to_bits())
+    );
 }
 
 #[test]
@@ -116,12 +121,18 @@ fn an_empty_batch_is_solved() {
 #[test]
 fn a_right_hand_side_that_is_not_finite_is_a_status() {
     let options = Adaptive::new(Tolerance::both(1e-8));
-    let s = solve(&RK45, array![[1.0], [2.0]], (0.0, 1.0), &options, |y: &Array2<f64>, at, dy: &mut Array2<f64>| {
-        for (i, sample) in at.sample.iter().enumerate() {
-            dy[[i, 0]] = if *sample == 0 { f64::NAN } else { -y[[i, 0]] };
-        }
-        Ok(())
-    })
+    let s = solve(
+        &RK45,
+        array![[1.0], [2.0]],
+        (0.0, 1.0),
+        &options,
+        |y: &Array2<f64>, at, dy: &mut Array2<f64>| {
+            for (i, sample) in at.sample.iter().enumerate() {
+                dy[[i, 0]] = if *sample == 0 { f64::NAN } else { -y[[i, 0]] };
+            }
+            Ok(())
+        },
+    )
     .unwrap();
     assert_eq!(s.status, [LaneStatus::NonFinite { t: 0.0 }, LaneStatus::Done]);
 }
@@ -166,7 +177,10 @@ fn a_grid_ends_exactly() {
     for steps in [1, 3, 7, 1000] {
         let grid = uniform_grid(1.0, 1e-3, steps);
         assert_eq!(grid.len(), steps as usize + 1);
-        assert_eq!((grid[0].to_bits(), grid[steps as usize].to_bits()), (1.0_f64.to_bits(), 1e-3_f64.to_bits()));
+        assert_eq!(
+            (grid[0].to_bits(), grid[steps as usize].to_bits()),
+            (1.0_f64.to_bits(), 1e-3_f64.to_bits())
+        );
     }
 }
 
@@ -178,7 +192,9 @@ fn a_step_allocates_nothing() {
     for method in [&RK23, &RK45] {
         let mut flow = Reverse::probability_flow(&sde, mixture.score(&sde));
         let mut div = vec![0.0; 32];
-        let f = |(x, _): &(Array2<f64>, Array1<f64>), at: Lanes<'_>, (dx, dl): &mut (Array2<f64>, Array1<f64>)| {
+        let f = |(x, _): &(Array2<f64>, Array1<f64>),
+                 at: Lanes<'_>,
+                 (dx, dl): &mut (Array2<f64>, Array1<f64>)| {
             let n = at.t.len();
             flow.drift_and_divergence(x, at, dx, &mut div[..n])?;
             sde_core::State::fill_rows(dl, |i, row| row.fill(div[i]));
@@ -188,7 +204,11 @@ fn a_step_allocates_nothing() {
         let mut solver = Solver::new(method, start, (1.0, 1e-3), &options, f).unwrap();
         assert_eq!(solver.step().unwrap(), 32);
         let mut left = 32;
-        let allocations = allocation_counter::measure(|| while left > 0 { left = solver.step().unwrap() });
+        let allocations = allocation_counter::measure(|| {
+            while left > 0 {
+                left = solver.step().unwrap();
+            }
+        });
         assert_eq!(allocations.count_total, 0, "{}: {allocations:?}", method.name);
         assert!(solver.finish().is_done());
     }

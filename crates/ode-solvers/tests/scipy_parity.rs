@@ -217,9 +217,10 @@ fn fixed_case(file: &Value, case: &Value, method: &str, want: &Value) -> Outcome
     let problem = text(case, "problem");
     let mut errors = Vec::new();
     let mut last = Vec::new();
-    for n in vector(&want["n"]) {
+    for n in items(&want["n"]) {
+        let n = n.as_u64().ok_or("`n` holds no number")? as u32;
         let f = on_batch(rhs(problem, &file["problems"][problem]["params"], None)?, (t0, t1));
-        let grid = uniform_grid(t0, t1, n as u32);
+        let grid = uniform_grid(t0, t1, n);
         let solution = message(solve_fixed(method, batch_of_one(&y0), &grid, f))?;
         last = solution.y.as_slice().unwrap().to_vec();
         errors.push(last.iter().zip(&y_true).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max));

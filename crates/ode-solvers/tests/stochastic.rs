@@ -10,11 +10,16 @@ use sde_core::{GaussianMixture, Lanes, Noise, Purpose, Reverse, Sde, VpLinear};
 const DATA: (f64, f64) = (0.7, 0.25); // mean and variance
 
 fn gaussian() -> GaussianMixture {
-    GaussianMixture::isotropic(&[1.0], array![[DATA.0]], vec![DATA.1]).unwrap()
+    GaussianMixture::isotropic(&[1.0], array![[DATA.0]], &[DATA.1]).unwrap()
 }
 
 /// Mean and variance after Euler–Maruyama steps of the reverse SDE: the score is linear, so both obey a recursion.
-fn exact_moments(sde: &dyn Sde, grid: &[f64], (mut mean, mut var): (f64, f64), eta: f64) -> (f64, f64) {
+fn exact_moments(
+    sde: &dyn Sde,
+    grid: &[f64],
+    (mut mean, mut var): (f64, f64),
+    eta: f64,
+) -> (f64, f64) {
     for step in grid.windows(2) {
         let (t, h) = (step[0], step[0] - step[1]);
         let k = sde.coefficients(t);
@@ -77,7 +82,10 @@ fn r41_every_eta_has_the_data_moments() {
     let grid = uniform_grid(1.0, 1e-3, 400);
     for eta in [0.0, 0.5, 1.0, 1.5] {
         let want = exact_moments(&VpLinear::default(), &grid, terminal(), eta);
-        assert!((want.0 - DATA.0).abs() < 0.01 && (want.1 - DATA.1).abs() < 0.01, "{eta}: {want:?}");
+        assert!(
+            (want.0 - DATA.0).abs() < 0.01 && (want.1 - DATA.1).abs() < 0.01,
+            "{eta}: {want:?}"
+        );
         let [mean, var] = moments(&draw(20_000, &grid, eta, 5));
         assert!((mean.0 - want.0).abs() < 4.0 * mean.1, "η = {eta}: {mean:?} {want:?}");
         assert!((var.0 - want.1).abs() < 4.0 * var.1, "η = {eta}: {var:?} {want:?}");

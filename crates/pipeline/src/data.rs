@@ -24,6 +24,7 @@ use std::io::Read;
 use std::path::Path;
 
 use ndarray::{Array4, ArrayD, ArrayView4};
+use sde_core::levels::dequantise;
 
 pub use digits::{Digits, Labelled, digits};
 pub use error::DataError;
@@ -85,8 +86,7 @@ impl Images {
     /// The middle of each pixel's interval in model coordinates, `y = (2k + 1)/L − 1`; for pictures and for models that
     /// do not dequantise.
     pub fn midpoints(&self) -> Array4<f64> {
-        let levels = f64::from(self.levels);
-        self.pixels.mapv(|k| f64::from(2 * u32::from(k) + 1) / levels - 1.0)
+        self.pixels.mapv(|k| dequantise(self.levels, k.into(), 0.5))
     }
 }
 

@@ -96,7 +96,11 @@ impl HostRun<'_> {
     ///
     /// # Errors
     /// As [`log_likelihood`].
-    pub fn likelihood(&self, x: &Array2<f64>, tolerance: Tolerance) -> Result<Vec<PointLikelihood>> {
+    pub fn likelihood(
+        &self,
+        x: &Array2<f64>,
+        tolerance: Tolerance,
+    ) -> Result<Vec<PointLikelihood>> {
         let options: LikelihoodOptions<_> = Adaptive::new((tolerance, tolerance));
         let span = (self.t_min, self.sde.end());
         let chunks = in_chunks(x, 0, CHUNK, |chunk: Samples<Array2<f64>>| {

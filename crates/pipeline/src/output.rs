@@ -160,7 +160,9 @@ pub fn write_whole(
     if !parent.is_dir() {
         return Err(OutputError::NoDirectory { path: path.into(), parent: parent.into() });
     }
-    let written = temporary().tempfile_in(parent).and_then(|mut file| {
+    // Without the temporary name, which means nothing to a user.
+    let temporary = temporary().tempfile_in(parent).map_err(|cause| cause.kind().into());
+    let written = temporary.and_then(|mut file: tempfile::NamedTempFile| {
         write(file.as_file_mut())?;
         file.as_file().sync_all()?;
         file.persist(path)?;

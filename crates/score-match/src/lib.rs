@@ -11,6 +11,8 @@ pub mod perturb;
 pub mod residual;
 pub mod weighting;
 
+pub use sde_core; // whose types stand in this crate's signatures
+
 pub use perturb::perturb;
 pub use residual::{Loss, loss, residual};
 pub use weighting::Weighting;

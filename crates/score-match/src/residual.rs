@@ -6,7 +6,7 @@
 //! ```
 //!
 //! `−ε/σ` is the **conditional** score `∇ log q(x_t | x_0)`. The minimiser of (M2) is nevertheless the marginal
-//! score `∇ log p_t` (Vincent 2011), because the conditional score averages to it over x_0 given x_t; the loss
+//! score `∇ log p_t` (Vincent 2011), because the conditional score averages to it over `x_0` given `x_t`; the loss
 //! of the minimiser is not zero but `E w (|ε|² − σ² |∇ log p_t|²)`.
 
 use crate::perturb::perturb;

@@ -45,13 +45,12 @@ fn draws() -> (Array2<f64>, Array2<f64>, Vec<u64>) {
 #[test]
 fn loss_of_the_exact_score_is_the_closed_form() {
     let sde = VpLinear::default();
-    let data = GaussianMixture::diagonal(&[1.0], array![[0.7]], array![[0.36]]).unwrap();
+    let data = GaussianMixture::diagonal(&[1.0], array![[0.7]], &array![[0.36]]).unwrap();
     let (x0, eps, numbers) = draws();
     for t in [0.01, 0.2, 0.7, 1.0] {
         let times = vec![t; N];
         let at = Lanes { t: &times, sample: &numbers };
-        let got =
-            loss(&sde, &mut data.score(&sde), Weighting::Noise, (&x0, &eps), at).unwrap();
+        let got = loss(&sde, &mut data.score(&sde), Weighting::Noise, (&x0, &eps), at).unwrap();
         // 1 − σ² E|s|² with s = −(x − αm)/V, V = α² v + σ².
         let k = sde.coefficients(t);
         let v = k.alpha.powi(2) * 0.36 + k.sigma.powi(2);
@@ -63,7 +62,7 @@ fn loss_of_the_exact_score_is_the_closed_form() {
 #[test]
 fn every_other_scale_of_the_score_is_worse() {
     let sde = VpLinear::default();
-    let data = GaussianMixture::diagonal(&[1.0], array![[0.7]], array![[0.36]]).unwrap();
+    let data = GaussianMixture::diagonal(&[1.0], array![[0.7]], &array![[0.36]]).unwrap();
     let (x0, eps, numbers) = draws();
     let times = vec![0.3; N];
     let at = Lanes { t: &times, sample: &numbers };
@@ -80,7 +79,7 @@ fn every_other_scale_of_the_score_is_worse() {
 #[test]
 fn sizes_that_disagree_are_refused() {
     let sde = VpLinear::default();
-    let data = GaussianMixture::diagonal(&[1.0], array![[0.7]], array![[0.36]]).unwrap();
+    let data = GaussianMixture::diagonal(&[1.0], array![[0.7]], &array![[0.36]]).unwrap();
     let (x0, eps) = (Array2::zeros((3, 1)), Array2::zeros((3, 1)));
     let at = Lanes { t: &[0.5, 0.5], sample: &[0, 1] };
     let error = loss(&sde, &mut data.score(&sde), Weighting::Noise, (&x0, &eps), at).unwrap_err();

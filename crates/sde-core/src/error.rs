@@ -47,10 +47,17 @@ pub(crate) fn check(
     ok: bool,
     expected: &'static str,
 ) -> Result<f64> {
-    if found.is_finite() && ok { Ok(found) } else { Err(Error::Parameter { name, found, expected }) }
+    if found.is_finite() && ok {
+        Ok(found)
+    } else {
+        Err(Error::Parameter { name, found, expected })
+    }
 }
 
-/// `Ok` when two sizes agree, else [`Error::Size`].
+/// `Ok` when two sizes agree.
+///
+/// # Errors
+/// [`Error::Size`] when they do not.
 pub fn check_size(what: &'static str, found: usize, expected: usize) -> Result<()> {
     if found == expected { Ok(()) } else { Err(Error::Size { what, found, expected }) }
 }

@@ -46,28 +46,29 @@ enum Covariances {
 }
 
 impl GaussianMixture {
-    /// Components `N(m_k, c_k I)`: `means` of shape (K, d), `variances` c_k ≥ 0.
+    /// Components `N(m_k, c_k I)`: `means` of shape (K, d), `variances` `c_k ≥ 0`.
     ///
     /// # Errors
     /// When sizes disagree, weights are not positive or do not sum to 1 within 1e-9, or a variance is negative.
-    pub fn isotropic(weights: &[f64], means: Array2<f64>, variances: Vec<f64>) -> Result<Self> {
+    pub fn isotropic(weights: &[f64], means: Array2<f64>, variances: &[f64]) -> Result<Self> {
         check_size("variances of the mixture", variances.len(), means.nrows())?;
-        for &c in &variances {
+        for &c in variances {
             check("variance", c, c >= 0.0, "a number not below 0")?;
         }
-        Self::new(weights, means, Covariances::Isotropic(variances))
+        Self::new(weights, means, Covariances::Isotropic(variances.to_vec()))
     }
 
     /// Components `N(m_k, diag(variances_k))`; `variances` of shape (K, d).
     ///
     /// # Errors
     /// As [`isotropic`](Self::isotropic).
-    pub fn diagonal(weights: &[f64], means: Array2<f64>, variances: Array2<f64>) -> Result<Self> {
+    pub fn diagonal(weights: &[f64], means: Array2<f64>, variances: &Array2<f64>) -> Result<Self> {
         check_size("rows of the variances", variances.nrows(), means.nrows())?;
         check_size("columns of the variances", variances.ncols(), means.ncols())?;
-        for &c in &variances {
+        for &c in variances {
             check("variance", c, c >= 0.0, "a number not below 0")?;
         }
+        let variances = variances.as_standard_layout().into_owned();
         Self::new(weights, means, Covariances::Diagonal(variances))
     }
 
@@ -100,7 +101,7 @@ impl GaussianMixture {
     pub fn kernel_density(points: Array2<f64>, bandwidth: f64) -> Result<Self> {
         check("bandwidth", bandwidth, bandwidth > 0.0, "a positive number")?;
         let k = points.nrows();
-        Self::isotropic(&vec![1.0 / k as f64; k], points, vec![bandwidth * bandwidth; k])
+        Self::isotropic(&vec![1.0 / k as f64; k], points, &vec![bandwidth * bandwidth; k])
     }
 
     fn new(weights: &[f64], means: Array2<f64>, covariances: Covariances) -> Result<Self> {
@@ -117,7 +118,11 @@ impl GaussianMixture {
         let total: f64 = weights.iter().sum();
         check("sum of the weights", total, (total - 1.0).abs() < 1e-9, "1 within 1e-9")?;
         let log_weights = weights.iter().map(|w| w.ln()).collect();
-        let means = means.as_standard_layout().into_owned();
+        let means = if means.is_standard_layout() {
+            means
+        } else {
+            means.as_standard_layout().into_owned()
+        };
         Ok(Self { log_weights, means, covariances })
     }
 

@@ -11,6 +11,11 @@
 
 use crate::error::{Result, check};
 
+/// (D1): the point at fraction u ∈ [0, 1) of the bin of level k, of `levels` levels.
+pub fn dequantise(levels: u32, k: u32, u: f64) -> f64 {
+    2.0 * (f64::from(k) + u) / f64::from(levels) - 1.0
+}
+
 /// The number of grey levels of integer data and the affine map (D1) to model coordinates [−1, 1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Levels(u32);
@@ -32,13 +37,15 @@ impl Levels {
 
     /// (D1): the point at fraction u ∈ [0, 1) of the bin of level k.
     pub fn dequantise(self, k: u32, u: f64) -> f64 {
-        2.0 * (f64::from(k) + u) / f64::from(self.0) - 1.0
+        dequantise(self.0, k, u)
     }
 
     /// The level whose bin holds y; values outside [−1, 1) fall into the end bins.
     pub fn quantise(self, y: f64) -> u32 {
-        let k = ((y + 1.0) * 0.5 * f64::from(self.0)).floor();
-        k.clamp(0.0, f64::from(self.0 - 1)) as u32 // in range by the clamp; NaN becomes 0
+        let k = (y + 1.0) * 0.5 * f64::from(self.0);
+        #[expect(clippy::cast_sign_loss, reason = "clamped into range; NaN becomes 0")]
+        let k = k.clamp(0.0, f64::from(self.0 - 1)) as u32; // truncation is the floor of k ≥ 0
+        k
     }
 
     /// (D2): bits per dimension of a d-dimensional point with log-density `log_p` in nats.

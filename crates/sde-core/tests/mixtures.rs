@@ -15,10 +15,11 @@ fn means() -> Array2<f64> {
 /// The same mixture with isotropic, diagonal and full covariances.
 fn three_forms() -> [GaussianMixture; 3] {
     let diagonal = Array2::from_shape_fn((3, 2), |(k, _)| VARIANCES[k]);
-    let full = Array3::from_shape_fn((3, 2, 2), |(k, i, j)| if i == j { VARIANCES[k] } else { 0.0 });
+    let full =
+        Array3::from_shape_fn((3, 2, 2), |(k, i, j)| if i == j { VARIANCES[k] } else { 0.0 });
     [
-        GaussianMixture::isotropic(&WEIGHTS, means(), VARIANCES.to_vec()).unwrap(),
-        GaussianMixture::diagonal(&WEIGHTS, means(), diagonal).unwrap(),
+        GaussianMixture::isotropic(&WEIGHTS, means(), &VARIANCES).unwrap(),
+        GaussianMixture::diagonal(&WEIGHTS, means(), &diagonal).unwrap(),
         GaussianMixture::full(&WEIGHTS, means(), &full).unwrap(),
     ]
 }
@@ -37,7 +38,10 @@ fn three_forms_of_one_covariance_agree() {
             });
             for other in &all[1..] {
                 for (a, b) in all[0].iter().zip(other) {
-                    assert!((a - b).abs() <= 1e-11 * (1.0 + a.abs()), "t = {t}, x = {x:?}: {all:?}");
+                    assert!(
+                        (a - b).abs() <= 1e-11 * (1.0 + a.abs()),
+                        "t = {t}, x = {x:?}: {all:?}"
+                    );
                 }
             }
         }
@@ -119,11 +123,11 @@ fn rows_are_evaluated_at_their_own_times() {
 #[test]
 fn what_is_no_mixture_is_refused() {
     let message = |r: sde_core::Result<GaussianMixture>| r.unwrap_err().to_string();
-    let text = message(GaussianMixture::isotropic(&[0.5, 0.4], array![[0.0], [1.0]], vec![1.0; 2]));
+    let text = message(GaussianMixture::isotropic(&[0.5, 0.4], array![[0.0], [1.0]], &[1.0; 2]));
     assert!(text.starts_with("sum of the weights = 0.9"), "{text}");
-    let text = message(GaussianMixture::isotropic(&[1.0], array![[0.0], [1.0]], vec![1.0; 2]));
+    let text = message(GaussianMixture::isotropic(&[1.0], array![[0.0], [1.0]], &[1.0; 2]));
     assert_eq!(text, "weights of the mixture: found 1, expected 2");
-    let text = message(GaussianMixture::isotropic(&[1.0], array![[0.0]], vec![-1.0]));
+    let text = message(GaussianMixture::isotropic(&[1.0], array![[0.0]], &[-1.0]));
     assert_eq!(text, "variance = -1 is out of range: expected a number not below 0");
     let skew = Array3::from_shape_vec((1, 2, 2), vec![1.0, 0.5, 0.0, 1.0]).unwrap();
     let text = message(GaussianMixture::full(&[1.0], array![[0.0, 0.0]], &skew));

@@ -7,7 +7,11 @@ use sde_core::{State, Tolerance};
 
 #[test]
 fn a_stage_is_the_formula() {
-    let (y, k0, k1) = (array![[1.0, 2.0], [3.0, 4.0]], array![[1.0, 0.0], [0.0, 1.0]], array![[2.0, 2.0], [2.0, 2.0]]);
+    let (y, k0, k1) = (
+        array![[1.0, 2.0], [3.0, 4.0]],
+        array![[1.0, 0.0], [0.0, 1.0]],
+        array![[2.0, 2.0], [2.0, 2.0]],
+    );
     let k = [k0, k1];
     let mut z = y.zeros_like();
     z.stage(&y, &[0.1, 0.5], &[1.0, 0.5], |j| &k[j]);

@@ -47,13 +47,13 @@ impl MixtureProblem {
             GaussianMixture::diagonal(
                 &[1.0],
                 Array2::from_shape_vec((1, 3), numbers(params, "mu")).unwrap(),
-                Array2::from_shape_vec((1, 3), variances).unwrap(),
+                &Array2::from_shape_vec((1, 3), variances).unwrap(),
             )
         } else {
             let weights = numbers(params, "weights");
             let means = Array2::from_shape_vec((weights.len(), 2), numbers(params, "means"));
-            let variances = numbers(params, "stds").into_iter().map(|s| s * s).collect();
-            GaussianMixture::isotropic(&weights, means.unwrap(), variances)
+            let variances: Vec<f64> = numbers(params, "stds").into_iter().map(|s| s * s).collect();
+            GaussianMixture::isotropic(&weights, means.unwrap(), &variances)
         };
         let process = serde_json::from_value(process).unwrap();
         Some(Self { mixture: mixture.unwrap(), process })
@@ -137,10 +137,10 @@ fn arenstorf(mu: f64) -> Rhs<'static> {
 }
 
 /// Runs a one-sample right-hand side on a batch of one and fails if it is ever called outside `[lo, hi]`.
-pub(crate) fn on_batch<'a>(
-    mut f: Rhs<'a>,
+pub(crate) fn on_batch(
+    mut f: Rhs<'_>,
     (t0, t1): (f64, f64),
-) -> impl FnMut(&Array2<f64>, Lanes<'_>, &mut Array2<f64>) -> sde_core::Result<()> + 'a {
+) -> impl FnMut(&Array2<f64>, Lanes<'_>, &mut Array2<f64>) -> sde_core::Result<()> {
     move |y, at, dy| {
         let (lo, hi) = (t0.min(t1), t0.max(t1));
         assert!((lo..=hi).contains(&at.t[0]), "f called at {} outside [{lo}, {hi}]", at.t[0]);

@@ -150,7 +150,7 @@ impl Sde for SubVp {
 }
 
 /// Variance exploding (Song et al. 2021, eq. 30): α = 1, `σ = σ_min (σ_max/σ_min)^t`, f = 0,
-/// `g² = 2 ln(σ_max/σ_min) σ²`. The level convention: σ(0) = σ_min is the noise already in p_0.
+/// `g² = 2 ln(σ_max/σ_min) σ²`. The level convention: `σ(0) = σ_min` is the noise already in `p_0`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "SigmaRange", into = "SigmaRange")]
 pub struct VarianceExploding(SigmaRange);
@@ -218,7 +218,7 @@ impl Sde for VarianceExploding {
     }
 }
 
-/// EDM (Karras et al. 2022): α = 1, σ = t on [0, σ_max]; `g² = 2t`.
+/// EDM (Karras et al. 2022): α = 1, σ = t on `[0, σ_max]`; `g² = 2t`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "EdmConstants", into = "EdmConstants")]
 pub struct Edm {

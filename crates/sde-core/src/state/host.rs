@@ -3,8 +3,8 @@
 //! Every loop runs over contiguous rows. Arrays that the library makes are in standard layout; a caller's
 //! transposed array is copied into standard layout once, on first touch.
 
-use crate::error::Result;
 use super::{State, Tolerance, max_or_nan};
+use crate::error::Result;
 use ndarray::{Array, Axis, Dimension, RemoveAxis, Slice};
 
 /// The elements of `x` in row-major order; a copy is made only if `x` lies otherwise in memory.

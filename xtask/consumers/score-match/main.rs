@@ -1,0 +1,7 @@
+//! A program that uses `score-match` alone.
+
+use score_match::Weighting;
+
+fn main() {
+    assert_ne!(Weighting::Noise, Weighting::Likelihood);
+}

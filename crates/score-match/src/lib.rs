@@ -1,6 +1,6 @@
 //! Denoising score matching as a residual, generic over where the samples live.
 //!
-//! * [`perturb`]: data to `x_t = α x_0 + σ ε`, each sample at its own time;
+//! * [`perturb`](mod@perturb): data to `x_t = α x_0 + σ ε`, each sample at its own time;
 //! * [`residual`](mod@residual): `σ s(x_t, t) + ε`, whose weighted mean square is the loss;
 //! * [`weighting`]: which mean square.
 //!

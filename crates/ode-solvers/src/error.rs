@@ -43,6 +43,22 @@ pub enum Error {
         /// The shape of the odd one.
         found: Vec<usize>,
     },
+    /// A time to save at that is outside the interval or out of order.
+    #[error("a state is wanted at t = {t}, expected a time from {after} to {until}")]
+    SaveTime {
+        /// The time.
+        t: f64,
+        /// The time before it, or the start of the interval.
+        after: f64,
+        /// The end of the interval.
+        until: f64,
+    },
+    /// The tableau has no dense output.
+    #[error("method `{method}` has no dense output")]
+    NoDenseOutput {
+        /// The method's name.
+        method: &'static str,
+    },
     /// The tableau has no error estimate.
     #[error("method `{method}` has no error estimate: use it with solve_fixed")]
     NoErrorEstimate {

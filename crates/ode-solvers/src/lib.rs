@@ -12,6 +12,7 @@
 
 pub mod adaptive;
 mod control;
+mod dense;
 pub mod error;
 pub mod fixed;
 pub mod flow;
@@ -24,7 +25,7 @@ pub mod tableau;
 
 pub use sde_core; // whose types stand in this crate's signatures
 
-pub use adaptive::{Solver, solve};
+pub use adaptive::{Solver, solve, solve_at};
 pub use error::{Error, Result};
 pub use fixed::{solve_fixed, uniform_grid};
 pub use flow::{decode, encode, flow};

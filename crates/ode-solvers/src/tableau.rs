@@ -7,7 +7,11 @@
 //! error = h Σ_{s≤S} e_s k_s.                                                     (O1)
 //! ```
 //!
-//! `k_S` is evaluated by adaptive methods only, as the first stage of the next step (FSAL).
+//! `k_S` is evaluated by adaptive methods only, as the first stage of the next step (FSAL). Between the ends of a step
+//!
+//! ```text
+//! y(t + θh) = y + h Σ_s Σ_p P_sp θ^{p+1} k_s,    0 ≤ θ ≤ 1.                      (O4)
+//! ```
 
 /// One explicit Runge–Kutta method. A new method is one constant of this type.
 #[derive(Debug)]
@@ -26,6 +30,8 @@ pub struct Tableau {
     pub b: &'static [f64],
     /// Error weights `e_0 … e_S`; empty for a method without an estimate.
     pub e: &'static [f64],
+    /// Dense output: the rows `P_0 … P_S`; empty for a method without.
+    pub dense: &'static [&'static [f64]],
 }
 
 impl Tableau {
@@ -36,8 +42,16 @@ impl Tableau {
 }
 
 /// Euler's method.
-pub const EULER: Tableau =
-    Tableau { name: "euler", order: 1, error_order: 0, c: &[], a: &[], b: &[1.0], e: &[] };
+pub const EULER: Tableau = Tableau {
+    name: "euler",
+    order: 1,
+    error_order: 0,
+    c: &[],
+    a: &[],
+    b: &[1.0],
+    e: &[],
+    dense: &[],
+};
 
 /// Heun's second-order method, the trapezium rule with an Euler predictor.
 pub const HEUN: Tableau = Tableau {
@@ -48,6 +62,7 @@ pub const HEUN: Tableau = Tableau {
     a: &[&[1.0]],
     b: &[0.5, 0.5],
     e: &[],
+    dense: &[],
 };
 
 /// The explicit midpoint method.
@@ -59,6 +74,7 @@ pub const MIDPOINT: Tableau = Tableau {
     a: &[&[0.5]],
     b: &[0.0, 1.0],
     e: &[],
+    dense: &[],
 };
 
 /// The classical fourth-order method (Kutta 1901).
@@ -70,6 +86,7 @@ pub const RK4: Tableau = Tableau {
     a: &[&[0.5], &[0.0, 0.5], &[0.0, 0.0, 1.0]],
     b: &[1.0 / 6.0, 1.0 / 3.0, 1.0 / 3.0, 1.0 / 6.0],
     e: &[],
+    dense: &[],
 };
 
 /// Bogacki & Shampine 1989, 3(2).
@@ -81,6 +98,12 @@ pub const RK23: Tableau = Tableau {
     a: &[&[0.5], &[0.0, 0.75]],
     b: &[2.0 / 9.0, 1.0 / 3.0, 4.0 / 9.0],
     e: &[5.0 / 72.0, -1.0 / 12.0, -1.0 / 9.0, 1.0 / 8.0],
+    dense: &[
+        &[1.0, -4.0 / 3.0, 5.0 / 9.0],
+        &[0.0, 1.0, -2.0 / 3.0],
+        &[0.0, 4.0 / 3.0, -8.0 / 9.0],
+        &[0.0, -1.0, 1.0],
+    ],
 };
 
 /// Dormand & Prince 1980, 5(4), with their own error weights (last one 1/40): the method that SciPy calls
@@ -107,6 +130,46 @@ pub const RK45: Tableau = Tableau {
         -22.0 / 525.0,
         1.0 / 40.0,
     ],
+    // Shampine 1986, with the free parameter that makes the fourth-order interpolant's error smallest.
+    dense: &[
+        &[
+            1.0,
+            -8_048_581_381.0 / 2_820_520_608.0,
+            8_663_915_743.0 / 2_820_520_608.0,
+            -12_715_105_075.0 / 11_282_082_432.0,
+        ],
+        &[0.0, 0.0, 0.0, 0.0],
+        &[
+            0.0,
+            131_558_114_200.0 / 32_700_410_799.0,
+            -68_118_460_800.0 / 10_900_136_933.0,
+            87_487_479_700.0 / 32_700_410_799.0,
+        ],
+        &[
+            0.0,
+            -1_754_552_775.0 / 470_086_768.0,
+            14_199_869_525.0 / 1_410_260_304.0,
+            -10_690_763_975.0 / 1_880_347_072.0,
+        ],
+        &[
+            0.0,
+            127_303_824_393.0 / 49_829_197_408.0,
+            -318_862_633_887.0 / 49_829_197_408.0,
+            701_980_252_875.0 / 199_316_789_632.0,
+        ],
+        &[
+            0.0,
+            -282_668_133.0 / 205_662_961.0,
+            2_019_193_451.0 / 616_988_883.0,
+            -1_453_857_185.0 / 822_651_844.0,
+        ],
+        &[
+            0.0,
+            40_617_522.0 / 29_380_423.0,
+            -110_615_467.0 / 29_380_423.0,
+            69_997_945.0 / 29_380_423.0,
+        ],
+    ],
 };
 
 #[cfg(test)]
@@ -123,6 +186,21 @@ mod tests {
             }
             assert!((m.b.iter().sum::<f64>() - 1.0).abs() < 1e-15, "{}", m.name);
             assert!(m.e.iter().sum::<f64>().abs() < 1e-15, "{}", m.name);
+        }
+    }
+
+    #[test]
+    fn dense_output_meets_both_ends() {
+        for m in [&RK23, &RK45] {
+            for (s, row) in m.dense.iter().enumerate() {
+                let weight = m.b.get(s).copied().unwrap_or(0.0);
+                assert!((row.iter().sum::<f64>() - weight).abs() < 1e-14, "{} row {s}", m.name);
+                // y'(t) = k_0 and y'(t + h) = k_S.
+                let slope: f64 = row.iter().zip(1..).map(|(p, n)| p * f64::from(n)).sum();
+                let last = if s + 1 == m.dense.len() { 1.0 } else { 0.0 };
+                assert!((slope - last).abs() < 1e-13, "{} row {s}: slope {slope}", m.name);
+                assert!((row[0] - if s == 0 { 1.0 } else { 0.0 }).abs() < 1e-15);
+            }
         }
     }
 

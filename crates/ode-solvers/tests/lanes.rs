@@ -5,8 +5,8 @@
 
 use ndarray::{Array1, Array2, Axis, array};
 use ode_solvers::{
-    Adaptive, Error, HEUN, LaneStatus, RK23, RK45, Samples, Solution, Solver, solve, solve_fixed,
-    solve_in_chunks, uniform_grid,
+    Adaptive, Error, HEUN, LaneStatus, RK23, RK45, Samples, Solution, Solver, solve, solve_at,
+    solve_fixed, solve_in_chunks, uniform_grid,
 };
 use proptest::prelude::*;
 use sde_core::{GaussianMixture, Lanes, Noise, Purpose, Reverse, Tolerance, VpLinear};
@@ -212,4 +212,38 @@ fn a_step_allocates_nothing() {
         assert_eq!(allocations.count_total, 0, "{}: {allocations:?}", method.name);
         assert!(solver.finish().is_done());
     }
+}
+
+/// Saved states do not depend on the batch either, come backward in time too, and end where the solve ends.
+#[test]
+fn saved_states_belong_to_their_sample() {
+    let (sde, mixture) = (VpLinear::default(), mixture());
+    let options = Adaptive::new(Tolerance::both(1e-8));
+    let times = [1.0, 0.9, 0.5, 0.3, 0.3, 1e-3];
+    let save = |x: Samples<Array2<f64>>| {
+        let mut flow = Reverse::probability_flow(&sde, mixture.score(&sde));
+        let f = |x: &_, at: Lanes<'_>, dx: &mut _| flow.drift(x, at, dx);
+        solve_at(&RK45, x, (1.0, 1e-3), &times, &options, f).unwrap()
+    };
+    let x = latents(9);
+    let (whole, states) = save(x.clone().into());
+    assert_eq!(bits(&states[0]), bits(&x));
+    assert_eq!(bits(&states[3]), bits(&states[4]));
+    assert!((&states[5] - &whole.y).iter().all(|e| e.abs() < 1e-14));
+    let middle = solve(&RK45, x.clone(), (1.0, 0.5), &Adaptive::new(Tolerance::both(1e-11)), {
+        let mut flow = Reverse::probability_flow(&sde, mixture.score(&sde));
+        move |x: &_, at: Lanes<'_>, dx: &mut _| flow.drift(x, at, dx)
+    });
+    assert!((&states[2] - &middle.unwrap().y).iter().all(|e| e.abs() < 1e-6));
+    let (_, alone) = save(Samples::numbered(x.slice_axis(Axis(0), (4..5).into()).to_owned(), 4));
+    for (all, one) in states.iter().zip(&alone) {
+        assert_eq!(bits(&all.slice_axis(Axis(0), (4..5).into()).to_owned()), bits(one));
+    }
+    let message = |times: &[f64]| {
+        solve_at(&RK45, x.clone(), (1.0, 0.0), times, &options, with_a_pole)
+            .unwrap_err()
+            .to_string()
+    };
+    assert_eq!(message(&[2.0]), "a state is wanted at t = 2, expected a time from 1 to 0");
+    assert_eq!(message(&[0.5, 0.7]), "a state is wanted at t = 0.7, expected a time from 0.5 to 0");
 }

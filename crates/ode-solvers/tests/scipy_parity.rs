@@ -8,7 +8,7 @@ mod problems;
 
 use ode_solvers::{
     Adaptive, EULER, HEUN, LaneStatus, MIDPOINT, RK4, RK23, RK45, Solution, Tableau, solve,
-    solve_fixed, uniform_grid,
+    solve_at, solve_fixed, uniform_grid,
 };
 use problems::{MixtureProblem, batch_of_one, message, on_batch, rhs};
 use sde_core::Tolerance;
@@ -46,9 +46,10 @@ fn main() -> ExitCode {
     for case in items(&file["round_trip"]) {
         count(&format!("round_trip {}", case["tol"]), round_trip_case(&file, case));
     }
-    for section in ["dense_output", "events"] {
-        items(&file[section]).iter().for_each(|_| count(section, Ok(false)));
+    for case in items(&file["dense_output"]) {
+        count(text(case, "id"), dense_case(&file, case));
     }
+    items(&file["events"]).iter().for_each(|_| count("events", Ok(false)));
     println!("scipy_parity: {passed} passed, {failed} failed, {skipped} skipped");
     if failed == 0 && passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -198,6 +199,27 @@ fn per_sample_case(file: &Value, case: &Value) -> Outcome {
         &case["lockstep_evaluations_without_compaction"],
     )?;
     Ok(true)
+}
+
+/// States at wanted times, which cost no evaluation.
+fn dense_case(file: &Value, case: &Value) -> Outcome {
+    let Some(method) = adaptive_method(text(case, "method"))? else { return Ok(false) };
+    let (span, times) = ((number(&case["t0"]), number(&case["t1"])), vector(&case["t_eval"]));
+    let (problem, y0) = (text(case, "problem"), vector(&case["y0"]));
+    let f = on_batch(rhs(problem, &file["problems"][problem]["params"], None)?, span);
+    let options = options(case)?;
+    let solved = solve_at(method, batch_of_one(&y0), span, &times, &options, f);
+    let (solution, states) = message(solved)?;
+    check_count("nfev_with_t_eval", solution.stats[0].nfe, &case["nfev_with_t_eval"])?;
+    check_count("n_accepted", solution.stats[0].accepted, &case["n_accepted"])?;
+    for (state, want) in states.iter().zip(items(&case["y_eval"])) {
+        check_close("y_eval", state.as_slice().unwrap(), &vector(want), 1e-12)?;
+    }
+    if states.len() == items(&case["y_eval"]).len() {
+        Ok(true)
+    } else {
+        Err("times missing".into())
+    }
 }
 
 /// End value and observed order of a fixed-step method.

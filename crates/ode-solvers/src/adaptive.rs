@@ -121,6 +121,7 @@ where
         options: &'o Adaptive<X::Tolerance>,
         f: F,
     ) -> Result<Self> {
+        method.check()?;
         if method.e.is_empty() {
             return Err(Error::NoErrorEstimate { method: method.name });
         }
@@ -230,8 +231,7 @@ where
         let guess: Vec<f64> =
             d0.iter().zip(d1).map(|(d0, d1)| first_guess(*d0, *d1, interval)).collect();
         for ((lane, h), h0) in self.lanes.iter_mut().zip(&mut self.h).zip(&guess) {
-            *h = h0.copysign(self.t1 - lane.t);
-            lane.t_new = lane.t + *h;
+            *h = lane.reach(*h0, self.t1);
         }
         let k = &self.k;
         self.z.stage(&self.y, &self.h, &[1.0], |j| &k[j]);
@@ -307,7 +307,7 @@ where
             let accepted = &self.accepted;
             let lanes = self.lanes.iter().enumerate().filter(|(row, _)| accepted[*row]);
             let step = Step { y: &self.y, k: &self.k, h: &self.h, dense: self.method.dense };
-            saving.save(&step, lanes, self.direction);
+            saving.save(&step, &lanes, self.direction);
         }
     }
 

@@ -27,6 +27,8 @@ pub(crate) struct Lane {
     pub(crate) h_abs: f64,
     /// Whether the step that starts at `t` was tried and rejected.
     pub(crate) retrying: bool,
+    /// Whether the last trial step was not finite.
+    pub(crate) blind: bool,
     pub(crate) status: LaneStatus,
     pub(crate) stats: LaneStats,
 }
@@ -39,6 +41,7 @@ impl Lane {
             t_new: t,
             h_abs: 0.0,
             retrying: false,
+            blind: false,
             status: LaneStatus::Running,
             stats: LaneStats::default(),
         }
@@ -53,17 +56,28 @@ impl Lane {
             self.h_abs = self.h_abs.min(max_step).max(min_step);
         }
         if self.h_abs < min_step {
-            self.status = LaneStatus::StepSizeTooSmall { t: self.t, h: self.h_abs };
+            let (t, h) = (self.t, self.h_abs);
+            self.status = if self.blind {
+                LaneStatus::NonFinite { t }
+            } else {
+                LaneStatus::StepSizeTooSmall { t, h }
+            };
         } else if self.stats.accepted + self.stats.rejected >= max_steps {
             self.status = LaneStatus::MaxSteps { t: self.t };
         }
-        self.t_new = self.t + self.h_abs * direction;
+        let h = self.reach(self.h_abs, t1);
+        self.h_abs = h.abs();
+        h
+    }
+
+    /// Sets the end of a trial step of size `h_abs` towards `t1`, never beyond it; returns h with its sign.
+    pub(crate) fn reach(&mut self, h_abs: f64, t1: f64) -> f64 {
+        let direction = (t1 - self.t).signum();
+        self.t_new = self.t + h_abs * direction;
         if direction * (self.t_new - t1) > 0.0 {
             self.t_new = t1;
         }
-        let h = self.t_new - self.t;
-        self.h_abs = h.abs();
-        h
+        self.t_new - self.t
     }
 
     /// Judges the trial step by its error norm; true if it is accepted. A NaN is a rejection.
@@ -83,6 +97,7 @@ impl Lane {
             self.stats.rejected += 1;
         }
         self.retrying = !accepted;
+        self.blind = norm.is_nan();
         accepted
     }
 }

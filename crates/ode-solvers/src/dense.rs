@@ -62,7 +62,7 @@ impl<X: State> Saving<X> {
     pub(crate) fn save<'l>(
         &mut self,
         step: &Step<'_, X>,
-        accepted: impl Iterator<Item = (usize, &'l Lane)> + Clone,
+        accepted: &(impl Iterator<Item = (usize, &'l Lane)> + Clone),
         direction: f64,
     ) {
         let pending = |next: &[usize]| accepted.clone().map(|(_, l)| next[l.index]).min();

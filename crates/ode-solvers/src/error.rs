@@ -5,7 +5,7 @@
 #[non_exhaustive]
 pub enum Error {
     /// The right-hand side failed; `t` is the time of the first row of the evaluation.
-    #[error("the right-hand side failed near t = {t}")]
+    #[error("the right-hand side failed near t = {t}: {source}")]
     Dynamics {
         /// Time of the first row that was being evaluated.
         t: f64,
@@ -52,6 +52,12 @@ pub enum Error {
         after: f64,
         /// The end of the interval.
         until: f64,
+    },
+    /// A tableau whose rows do not fit together.
+    #[error("the rows of method `{method}` have the wrong lengths")]
+    Tableau {
+        /// The method's name.
+        method: &'static str,
     },
     /// The tableau has no dense output.
     #[error("method `{method}` has no dense output")]

@@ -35,7 +35,7 @@ pub(crate) fn check_grid(grid: &[f64]) -> Result<()> {
 /// Solves `dy/dt = f` with one step of `method` for each interval of `grid`: `S · (len − 1)` evaluations.
 ///
 /// # Errors
-/// For a grid that is none, and for an `f` that fails.
+/// For a tableau or a grid that is none, and for an `f` that fails.
 pub fn solve_fixed<X, F>(
     method: &'static Tableau,
     start: impl Into<Samples<X>>,
@@ -46,6 +46,7 @@ where
     X: State,
     F: FnMut(&X, Lanes<'_>, &mut X) -> sde_core::Result<()>,
 {
+    method.check()?;
     check_grid(grid)?;
     let start = start.into();
     start.check()?;

@@ -16,6 +16,7 @@ use crate::problem::{Adaptive, Samples};
 use crate::solution::Solution;
 use crate::tableau::Tableau;
 use ndarray::Array1;
+use sde_core::error::{check, check_size};
 use sde_core::{Reverse, Score, State, Tolerance};
 
 /// The two parts of (L1) for each sample, and the latent it was carried to.
@@ -79,10 +80,16 @@ where
 }
 
 /// `log N(x; 0, std² I)` of each row: the terminal density of a process whose data have been forgotten.
-pub fn log_normal<X: State>(x: &X, std: f64, out: &mut [f64]) {
+///
+/// # Errors
+/// Unless `0 < std < ∞` and `out` has one entry for each row.
+pub fn log_normal<X: State>(x: &X, std: f64, out: &mut [f64]) -> sde_core::Result<()> {
+    check_size("log-densities of the batch", out.len(), x.samples())?;
+    check("std", std, std > 0.0, "a positive number")?;
     out.fill(0.0);
     x.add_squared_norm(out);
     let (d, var) = (x.sample_len() as f64, std * std);
     let constant = -0.5 * d * (std::f64::consts::TAU * var).ln();
     out.iter_mut().for_each(|r| *r = constant - 0.5 * *r / var);
+    Ok(())
 }

@@ -13,9 +13,9 @@ pub struct Samples<X> {
 }
 
 impl<X: State> Samples<X> {
-    /// Samples numbered from `first`: a chunk of a larger batch.
+    /// Samples numbered from `first`, modulo 2⁶⁴: a chunk of a larger batch.
     pub fn numbered(x: X, first: u64) -> Self {
-        let numbers = (first..).take(x.samples()).collect();
+        let numbers = (0..x.samples() as u64).map(|i| first.wrapping_add(i)).collect();
         Self { x, numbers }
     }
 

@@ -23,7 +23,7 @@ pub enum LaneStatus {
         /// Where it happened.
         t: f64,
     },
-    /// The right-hand side or the state was not finite at t.
+    /// The right-hand side or the state is not finite at t or right after it, however small the step.
     NonFinite {
         /// Where it happened.
         t: f64,
@@ -65,7 +65,7 @@ impl<X> Solution<X> {
         self.status.iter().all(|s| *s == LaneStatus::Done)
     }
 
-    /// Mean number of evaluations over the samples.
+    /// Mean number of evaluations over the samples; NaN of no samples.
     pub fn mean_nfe(&self) -> f64 {
         self.row_evals as f64 / self.stats.len() as f64
     }

@@ -44,7 +44,7 @@ where
         size.fill(scale(from) * dt.abs().sqrt());
         let at = Lanes { t: &t, sample: &numbers };
         drift(&x, at, &mut d).map_err(|source| Error::Dynamics { t: from, source })?;
-        noise.fill(&numbers, i, &mut z);
+        noise.fill(&numbers, i, &mut z)?;
         next.combine(&[(&ones, &x), (&h, &d), (&size, &z)]);
         std::mem::swap(&mut x, &mut next);
     }

@@ -13,6 +13,8 @@
 //! y(t + θh) = y + h Σ_s Σ_p P_sp θ^{p+1} k_s,    0 ≤ θ ≤ 1.                      (O4)
 //! ```
 
+use crate::error::{Error, Result};
+
 /// One explicit Runge–Kutta method. A new method is one constant of this type.
 #[derive(Debug)]
 pub struct Tableau {
@@ -38,6 +40,20 @@ impl Tableau {
     /// S, the number of evaluations of one step.
     pub fn stages(&self) -> usize {
         self.b.len()
+    }
+
+    /// Whether the rows have the lengths that (O1) and (O4) need.
+    pub(crate) fn check(&self) -> Result<()> {
+        let s = self.stages();
+        let rows = self.a.iter().enumerate().all(|(i, row)| row.len() == i + 1);
+        let powers = self.dense.first().map_or(0, |row| row.len());
+        let whole = s > 0
+            && rows
+            && (self.c.len(), self.a.len()) == (s - 1, s - 1)
+            && (self.e.is_empty() || self.e.len() == s + 1)
+            && (self.dense.is_empty() || self.dense.len() == s + 1)
+            && self.dense.iter().all(|row| row.len() == powers);
+        if whole { Ok(()) } else { Err(Error::Tableau { method: self.name }) }
     }
 }
 
@@ -207,9 +223,12 @@ mod tests {
     #[test]
     fn shapes_agree() {
         for m in ALL {
-            assert_eq!((m.c.len(), m.a.len()), (m.stages() - 1, m.stages() - 1), "{}", m.name);
-            assert!(m.a.iter().enumerate().all(|(s, row)| row.len() == s + 1), "{}", m.name);
-            assert!(m.e.is_empty() || m.e.len() == m.stages() + 1, "{}", m.name);
+            assert!(m.check().is_ok(), "{}", m.name);
         }
+        let broken = Tableau { c: &[], ..HEUN };
+        assert_eq!(
+            broken.check().unwrap_err().to_string(),
+            "the rows of method `heun` have the wrong lengths"
+        );
     }
 }

@@ -63,11 +63,8 @@ fn likelihood(
     let mut field = Reverse::probability_flow(&**process, mixture.score(&**process));
     let options = Adaptive::new((Tolerance::both(TOLERANCE), Tolerance::both(TOLERANCE)));
     let std = process.sigma(t1);
-    log_likelihood(&RK45, x, (t0, t1), &options, &mut field, |x, out| {
-        log_normal(x, std, out);
-        Ok(())
-    })
-    .map_err(|e| e.to_string())
+    log_likelihood(&RK45, x, (t0, t1), &options, &mut field, |x, out| log_normal(x, std, out))
+        .map_err(|e| e.to_string())
 }
 
 fn gaussian_flow(case: &Case<'_>) -> Result<Value, String> {

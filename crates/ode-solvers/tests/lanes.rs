@@ -19,7 +19,7 @@ fn mixture() -> GaussianMixture {
 fn latents(n: usize) -> Array2<f64> {
     let numbers: Vec<u64> = (0..n as u64).collect();
     let mut x = Array2::zeros((n, 2));
-    Noise::new(3, Purpose::Prior).fill(&numbers, 0, &mut x);
+    Noise::new(3, Purpose::Prior).fill(&numbers, 0, &mut x).unwrap();
     x
 }
 
@@ -59,6 +59,35 @@ proptest! {
         prop_assert_eq!(bits(&chunks.y), bits(&whole.y));
         prop_assert_eq!(chunks.stats, whole.stats);
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(3000))]
+
+    /// The right-hand side is never called outside the interval, and every sample ends on its end.
+    #[test]
+    fn no_evaluation_outside_the_interval(t0 in -3.0..3.0_f64, t1 in -3.0..3.0_f64, y0 in -1e6..1e6_f64) {
+        let options = Adaptive::new(Tolerance::both(1e-3));
+        let s = solve(&RK45, array![[y0], [1.0]], (t0, t1), &options, |_: &_, at: Lanes<'_>, dy: &mut Array2<f64>| {
+            assert!(at.t.iter().all(|t| (t0.min(t1)..=t0.max(t1)).contains(t)), "{:?}", at.t);
+            dy.fill(1.0);
+            Ok(())
+        }).unwrap();
+        prop_assert!(s.t.iter().all(|t| t.to_bits() == t1.to_bits()));
+    }
+}
+
+/// A wall of NaN is not a matter of tolerance.
+#[test]
+fn a_wall_of_nan_is_named() {
+    let options = Adaptive::new(Tolerance::both(1e-5));
+    let s = solve(&RK45, array![[1.0]], (0.0, 1.0), &options, |_, at, dy: &mut Array2<f64>| {
+        dy.fill(if at.t[0] > 0.5 { f64::NAN } else { 1.0 });
+        Ok(())
+    });
+    let s = s.unwrap();
+    let LaneStatus::NonFinite { t } = s.status[0] else { panic!("{:?}", s.status) };
+    assert!((t - 0.5).abs() < 1e-9 && (s.y[[0, 0]] - 1.5).abs() < 1e-6);
 }
 
 #[test]

@@ -52,7 +52,7 @@ fn draw(n: usize, grid: &[f64], eta: f64, seed: u64) -> Vec<f64> {
     let noise = Noise::new(seed, Purpose::Increment);
     let numbers: Vec<u64> = (0..n as u64).collect();
     let mut prior = Array2::zeros((n, 1));
-    Noise::new(seed, Purpose::Prior).fill(&numbers, 0, &mut prior);
+    Noise::new(seed, Purpose::Prior).fill(&numbers, 0, &mut prior).unwrap();
     let (mean, var) = terminal();
     let prior = prior.mapv(|z: f64| mean + var.sqrt() * z);
     let parts = in_chunks(&prior, 0, 1000, |chunk| {
@@ -92,16 +92,53 @@ fn r41_every_eta_has_the_data_moments() {
     }
 }
 
-/// (R5) Euler–Maruyama has weak order 1: halving the step halves the error of the mean.
+/// (R5) Forward, from data: the drift is linear, so the integrator run without noise carries the mean exactly. Its error
+/// at T halves with the step.
 #[test]
 fn r05_weak_order_is_one() {
     let sde = VpLinear::default();
-    let error = |n| exact_moments(&sde, &uniform_grid(1.0, 1e-3, n), terminal(), 1.0).1;
-    let limit = 2.0 * error(1 << 17) - error(1 << 16); // Richardson
-    for n in [200, 400, 800] {
-        let ratio = (error(n) - limit) / (error(2 * n) - limit);
+    let mean = |steps| {
+        let drift = |x: &Array2<f64>, at: Lanes<'_>, dx: &mut Array2<f64>| {
+            dx.zip_mut_with(x, |dx, x| *dx = sde.f(at.t[0]) * x);
+            Ok(())
+        };
+        let grid = uniform_grid(0.0, 0.5, steps);
+        let noise = Noise::new(0, Purpose::Increment);
+        euler_maruyama(array![[DATA.0]], &grid, drift, |_| 0.0, &noise).unwrap().y[[0, 0]]
+    };
+    let exact = sde.alpha(0.5) * DATA.0;
+    for n in [100, 200, 400] {
+        let ratio = (mean(n) - exact) / (mean(2 * n) - exact);
         assert!((1.8..2.2).contains(&ratio), "{n}: {ratio}");
     }
+}
+
+/// (R5) Forward, with noise: mean and variance at T are those of `p_T`.
+#[test]
+fn r05_forward_paths_reach_the_marginal() {
+    let (sde, n) = (VpLinear::default(), 40_000);
+    let numbers: Vec<u64> = (0..n as u64).collect();
+    let mut x0 = Array2::zeros((n, 1));
+    Noise::new(9, Purpose::Training).fill(&numbers, 0, &mut x0).unwrap();
+    x0.mapv_inplace(|z: f64| DATA.0 + DATA.1.sqrt() * z);
+    let drift = |x: &Array2<f64>, at: Lanes<'_>, dx: &mut Array2<f64>| {
+        dx.zip_mut_with(x, |dx, x| *dx = sde.f(at.t[0]) * x);
+        Ok(())
+    };
+    let (grid, noise) = (uniform_grid(0.0, 1.0, 200), Noise::new(9, Purpose::Increment));
+    let x = euler_maruyama(x0, &grid, drift, |t| sde.g2(t).sqrt(), &noise).unwrap().y;
+    // The recursion of the integrator's moments; its distance from p_T is the step's, not the sampling's.
+    let want = grid.windows(2).fold(DATA, |(mean, var), step| {
+        let (h, growth) = (step[1] - step[0], 1.0 + sde.f(step[0]) * (step[1] - step[0]));
+        (growth * mean, growth * growth * var + sde.g2(step[0]) * h)
+    });
+    assert!(
+        (want.0 - terminal().0).abs() < 2e-3 && (want.1 - terminal().1).abs() < 0.06,
+        "{want:?}"
+    );
+    let [mean, var] = moments(x.as_slice().unwrap());
+    assert!((mean.0 - want.0).abs() < 4.0 * mean.1, "{mean:?} {want:?}");
+    assert!((var.0 - want.1).abs() < 4.0 * var.1, "{var:?} {want:?}");
 }
 
 #[test]

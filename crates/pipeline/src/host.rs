@@ -8,6 +8,7 @@ use ode_solvers::{
     Adaptive, Error, LaneStatus, LikelihoodOptions, RK45, Result, Samples, Solution, decode,
     euler_maruyama, in_chunks, log_likelihood, log_normal, solve_in_chunks, uniform_grid,
 };
+use sde_core::error::check;
 use sde_core::reverse::noise_scale;
 use sde_core::{GaussianMixture, Lanes, Noise, Purpose, Reverse, Sde, Tolerance};
 
@@ -56,12 +57,16 @@ pub struct PointLikelihood {
 
 impl PointLikelihood {
     /// `log p_{t_min}(x)` by the flow from the mixture's own `p_T`: equal to the closed form but for the solver's error.
+    /// NaN unless the solve reached T.
     pub fn log_data(&self) -> f64 {
-        self.int_div + self.log_terminal
+        self.if_done(self.int_div + self.log_terminal)
     }
-    /// The log-density of the model that is sampled: the flow from the prior.
+    /// The log-density of the model that is sampled: the flow from the prior. NaN unless the solve reached T.
     pub fn log_model(&self) -> f64 {
-        self.int_div + self.log_prior
+        self.if_done(self.int_div + self.log_prior)
+    }
+    fn if_done(&self, value: f64) -> f64 {
+        if self.status == LaneStatus::Done { value } else { f64::NAN }
     }
 }
 
@@ -72,7 +77,7 @@ impl HostRun<'_> {
     /// As [`decode`].
     pub fn draw_by_flow(&self, n: usize, tolerance: Tolerance) -> Result<Solution<Array2<f64>>> {
         let options = Adaptive::new(tolerance);
-        self.over_chunks(&self.prior(n), |chunk| {
+        self.over_chunks(&self.prior(n)?, |chunk| {
             let mut flow = Reverse::probability_flow(self.sde, self.mixture.score(self.sde));
             decode(&RK45, chunk, self.t_min, &options, &mut flow)
         })
@@ -85,7 +90,7 @@ impl HostRun<'_> {
     pub fn draw_by_sde(&self, n: usize, steps: u32, eta: f64) -> Result<Solution<Array2<f64>>> {
         let grid = uniform_grid(self.sde.end(), self.t_min, steps);
         let noise = Noise::new(self.seed, Purpose::Increment);
-        self.over_chunks(&self.prior(n), |chunk| {
+        self.over_chunks(&self.prior(n)?, |chunk| {
             let mut reverse = Reverse::new(self.sde, self.mixture.score(self.sde), eta)?;
             let drift = |x: &_, at: Lanes<'_>, dx: &mut _| reverse.drift(x, at, dx);
             euler_maruyama(chunk, &grid, drift, |t| noise_scale(self.sde, eta, t), &noise)
@@ -101,16 +106,16 @@ impl HostRun<'_> {
         x: &Array2<f64>,
         tolerance: Tolerance,
     ) -> Result<Vec<PointLikelihood>> {
+        self.check()?;
         let options: LikelihoodOptions<_> = Adaptive::new((tolerance, tolerance));
         let span = (self.t_min, self.sde.end());
         let chunks = in_chunks(x, 0, CHUNK, |chunk: Samples<Array2<f64>>| {
-            let closed_form = self.log_density(&chunk.x, span.0)?;
+            let closed_form = self.mixture.log_densities(self.sde, &chunk.x, span.0)?;
             let mut flow = Reverse::probability_flow(self.sde, self.mixture.score(self.sde));
             let solved = log_likelihood(&RK45, chunk, span, &options, &mut flow, |x, out| {
-                log_normal(x, self.sde.sigma(span.1), out);
-                Ok(())
+                log_normal(x, self.sde.sigma(span.1), out)
             })?;
-            let log_terminal = self.log_density(&solved.latent.y, span.1)?;
+            let log_terminal = self.mixture.log_densities(self.sde, &solved.latent.y, span.1)?;
             (self.on_done)(closed_form.len());
             let point = |i: usize| PointLikelihood {
                 int_div: solved.int_div[i],
@@ -126,11 +131,18 @@ impl HostRun<'_> {
     }
 
     /// `x_T = σ_T ε` of samples 0…n.
-    fn prior(&self, n: usize) -> Array2<f64> {
+    fn prior(&self, n: usize) -> Result<Array2<f64>> {
         let numbers: Vec<u64> = (0..n as u64).collect();
         let mut x = Array2::zeros((n, self.mixture.dim()));
-        Noise::new(self.seed, Purpose::Prior).fill(&numbers, 0, &mut x);
-        x * self.sde.sigma(self.sde.end())
+        Noise::new(self.seed, Purpose::Prior).fill(&numbers, 0, &mut x)?;
+        Ok(x * self.sde.sigma(self.sde.end()))
+    }
+
+    /// Whether the flow has an interval to go.
+    fn check(&self) -> Result<()> {
+        let inside = (0.0..self.sde.end()).contains(&self.t_min);
+        check("t_min", self.t_min, inside, "a time from 0 to before the process's end")?;
+        Ok(())
     }
 
     fn over_chunks(
@@ -138,16 +150,11 @@ impl HostRun<'_> {
         x: &Array2<f64>,
         solve: impl Fn(Samples<Array2<f64>>) -> Result<Solution<Array2<f64>>> + Sync,
     ) -> Result<Solution<Array2<f64>>> {
+        self.check()?;
         solve_in_chunks(x, 0, CHUNK, |chunk| {
             let solution = solve(chunk)?;
             (self.on_done)(solution.t.len());
             Ok(solution)
         })
-    }
-
-    /// `log p_t` of each row in closed form.
-    fn log_density(&self, x: &Array2<f64>, t: f64) -> sde_core::Result<Vec<f64>> {
-        let mut score = self.mixture.score(self.sde);
-        x.outer_iter().map(|row| score.log_density(&row.to_vec(), t)).collect()
     }
 }

@@ -4,7 +4,7 @@
 //! * [`dequantise`](mod@dequantise): integer images as points of a density model;
 //! * [`host`]: noise → solver → drift → score with exact scores, and likelihoods, on all cores;
 //! * [`bandwidth`]: a kernel density estimate fitted to held-out data;
-//! * [`summary`]: means with standard errors;
+
 //! * [`output`]: pictures and arrays on disk, whole or not at all;
 //! * [`cli`]: what the programs' command lines share.
 
@@ -14,6 +14,5 @@ pub mod data;
 pub mod dequantise;
 pub mod host;
 pub mod output;
-pub mod summary;
 
 pub use {ode_solvers, score_match, sde_core};

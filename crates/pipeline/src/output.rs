@@ -143,6 +143,23 @@ pub fn write_npy(
     })
 }
 
+/// Whether `path` can be written, making its directory if need be: to be asked before the work and not after.
+///
+/// # Errors
+/// [`OutputError::Io`] when the directory cannot be made or written to, or `path` is a directory itself.
+pub fn prepare(path: impl AsRef<Path>) -> Result<(), OutputError> {
+    let path = path.as_ref();
+    let parent = path.parent().filter(|p| *p != Path::new("")).unwrap_or(Path::new("."));
+    let ready = if path.is_dir() {
+        Err(io::ErrorKind::IsADirectory.into())
+    } else {
+        std::fs::create_dir_all(parent)
+            .and_then(|()| temporary().tempfile_in(parent).map(|_| ()))
+            .map_err(|cause| io::Error::from(cause.kind()))
+    };
+    ready.map_err(|cause| OutputError::Io { path: path.into(), cause })
+}
+
 /// Writes a file by `write` under a temporary name in the same directory, then gives it its name; on failure nothing
 /// is left behind and an older file stays as it was.
 ///

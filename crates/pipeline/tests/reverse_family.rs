@@ -80,7 +80,7 @@ fn steps_have_the_moments_of_their_recursion() {
     let numbers: Vec<u64> = (0..N as u64).collect();
     let (mean, variance) = marginal(&sde, sde.end());
     let mut start = Array2::zeros((N, 1));
-    Noise::new(3, Purpose::Prior).fill(&numbers, 0, &mut start);
+    Noise::new(3, Purpose::Prior).fill(&numbers, 0, &mut start).unwrap();
     start.mapv_inplace(|z| mean + variance.sqrt() * z);
     for eta in [0.5, 1.0, 1.5] {
         let mut reverse = Reverse::new(&sde, data.score(&sde), eta).unwrap();

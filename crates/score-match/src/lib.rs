@@ -14,5 +14,5 @@ pub mod weighting;
 pub use sde_core; // whose types stand in this crate's signatures
 
 pub use perturb::perturb;
-pub use residual::{Loss, loss, residual};
+pub use residual::{loss, residual};
 pub use weighting::Weighting;

@@ -12,7 +12,8 @@
 use crate::perturb::perturb;
 use crate::weighting::Weighting;
 use sde_core::error::check_size;
-use sde_core::{Field, Lanes, Result, Score, Sde, State};
+use sde_core::state::check_alike;
+use sde_core::{Field, Lanes, Result, Score, Sde, State, Summary};
 
 /// Writes the residual (M1) of every sample to `out`.
 ///
@@ -28,6 +29,8 @@ pub fn residual<X: State, M: Score<X>>(
     at: Lanes<'_>,
     out: &mut X,
 ) -> Result<()> {
+    at.check(x0.samples())?;
+    check_alike("the residual", out, x0)?;
     let mut x_t = x0.zeros_like();
     perturb(sde, x0, noise, at.t, &mut x_t)?;
     let mut field = Field::like(x0);
@@ -38,16 +41,7 @@ pub fn residual<X: State, M: Score<X>>(
     Ok(())
 }
 
-/// A Monte-Carlo loss: mean over the samples and its standard error.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Loss {
-    /// Mean of `w(t_i) |r_i|² / d`.
-    pub mean: f64,
-    /// Standard error of the mean over the samples.
-    pub standard_error: f64,
-}
-
-/// The loss (M2) of a batch, divided by the dimension d.
+/// The loss (M2) of a batch, divided by the dimension d: mean and standard error over the samples.
 ///
 /// # Errors
 /// As [`residual`], and for an empty batch.
@@ -57,7 +51,7 @@ pub fn loss<X: State, M: Score<X>>(
     weighting: Weighting,
     (x0, noise): (&X, &X),
     at: Lanes<'_>,
-) -> Result<Loss> {
+) -> Result<Summary> {
     let n = x0.samples();
     if n == 0 {
         check_size("samples of the batch", 0, 1)?;
@@ -70,7 +64,5 @@ pub fn loss<X: State, M: Score<X>>(
     for (square, &t) in squares.iter_mut().zip(at.t) {
         *square *= weighting.weight(sde, t) / d;
     }
-    let mean = squares.iter().sum::<f64>() / n as f64;
-    let variance = squares.iter().map(|s| (s - mean).powi(2)).sum::<f64>() / (n as f64 - 1.0);
-    Ok(Loss { mean, standard_error: (variance / n as f64).sqrt() })
+    Ok(Summary::of(&squares))
 }

@@ -36,8 +36,8 @@ const N: usize = 40_000;
 fn draws() -> (Array2<f64>, Array2<f64>, Vec<u64>) {
     let numbers: Vec<u64> = (0..N as u64).collect();
     let (mut x0, mut eps) = (Array2::zeros((N, 1)), Array2::zeros((N, 1)));
-    Noise::new(1, Purpose::Training).fill(&numbers, 0, &mut x0);
-    Noise::new(1, Purpose::Training).fill(&numbers, 1, &mut eps);
+    Noise::new(1, Purpose::Training).fill(&numbers, 0, &mut x0).unwrap();
+    Noise::new(1, Purpose::Training).fill(&numbers, 1, &mut eps).unwrap();
     x0.mapv_inplace(|z| 0.7 + 0.6 * z);
     (x0, eps, numbers)
 }

@@ -32,6 +32,18 @@ pub enum Error {
         /// The property that fails.
         expected: &'static str,
     },
+    /// A quantity that another one does not determine at this noise level.
+    #[error("`{to}` cannot be told from `{from}` at α = {alpha}, σ = {sigma}")]
+    Undetermined {
+        /// What is known.
+        from: &'static str,
+        /// What is wanted.
+        to: &'static str,
+        /// Amplitude of the data.
+        alpha: f64,
+        /// Standard deviation of the noise.
+        sigma: f64,
+    },
     /// A score model failed; its own error is the source.
     #[error("the score model failed: {0}")]
     Model(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -40,13 +52,11 @@ pub enum Error {
 /// Result with this crate's [`enum@Error`].
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// `Ok` when `value` is finite and `ok`, else [`Error::Parameter`].
-pub(crate) fn check(
-    name: &'static str,
-    found: f64,
-    ok: bool,
-    expected: &'static str,
-) -> Result<f64> {
+/// The number when it is finite and `ok`.
+///
+/// # Errors
+/// [`Error::Parameter`] when it is not.
+pub fn check(name: &'static str, found: f64, ok: bool, expected: &'static str) -> Result<f64> {
     if found.is_finite() && ok {
         Ok(found)
     } else {

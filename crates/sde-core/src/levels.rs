@@ -11,7 +11,7 @@
 
 use crate::error::{Result, check};
 
-/// (D1): the point at fraction u ∈ [0, 1) of the bin of level k, of `levels` levels.
+/// (D1): the point at fraction u ∈ [0, 1) of the bin of level k, of `levels ≥ 1` levels.
 pub fn dequantise(levels: u32, k: u32, u: f64) -> f64 {
     2.0 * (f64::from(k) + u) / f64::from(levels) - 1.0
 }
@@ -57,6 +57,14 @@ impl Levels {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bins_fill_the_interval() {
+        let levels = Levels::new(4).unwrap();
+        let ends = [0, 1, 2, 3].map(|k| levels.dequantise(k, 0.0));
+        assert_eq!(ends.map(f64::to_bits), [-1.0, -0.5, 0.0, 0.5].map(f64::to_bits));
+        assert!((levels.dequantise(3, 0.75) - 0.875).abs() < 1e-15);
+    }
 
     #[test]
     fn every_level_comes_back_from_its_bin() {

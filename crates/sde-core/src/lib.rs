@@ -12,17 +12,22 @@
 
 pub mod error;
 pub mod exact;
+pub mod grid;
 pub mod levels;
 pub mod noise;
+pub mod parametrisation;
 pub mod reverse;
 pub mod score;
 pub mod sde;
 pub mod state;
+pub mod summary;
 
 pub use error::{Error, Result};
 pub use exact::GaussianMixture;
 pub use noise::{Noise, Purpose};
+pub use parametrisation::Prediction;
 pub use reverse::Reverse;
 pub use score::{Divergence, Field, Score};
 pub use sde::{Process, Sde, VpLinear};
 pub use state::{Lanes, State, Tolerance};
+pub use summary::Summary;

@@ -4,6 +4,7 @@
 //! `step · 2³⁶` words is where the draws of that step begin. The sample's number, never its row in a batch, is the
 //! key: image 17 is the same whether it is drawn alone, among 64, or by another thread or process.
 
+use crate::error::{Result, check_size};
 use crate::state::State;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -63,8 +64,13 @@ impl Noise {
     }
 
     /// Fills row i of a batch with the N(0, 1) numbers of (`samples[i]`, step).
-    pub fn fill<X: State>(&self, samples: &[u64], step: u32, out: &mut X) {
+    ///
+    /// # Errors
+    /// When there is not one number for each row.
+    pub fn fill<X: State>(&self, samples: &[u64], step: u32, out: &mut X) -> Result<()> {
+        check_size("sample numbers of the batch", samples.len(), out.samples())?;
         out.fill_rows(|i, row| self.normal(samples[i], step, row));
+        Ok(())
     }
 }
 
@@ -77,8 +83,8 @@ mod tests {
     fn a_sample_is_the_same_in_every_batch() {
         let noise = Noise::new(7, Purpose::Prior);
         let (mut all, mut one) = (Array2::zeros((4, 3)), Array2::zeros((1, 3)));
-        noise.fill(&[0, 1, 2, 3], 5, &mut all);
-        noise.fill(&[2], 5, &mut one);
+        noise.fill(&[0, 1, 2, 3], 5, &mut all).unwrap();
+        noise.fill(&[2], 5, &mut one).unwrap();
         assert_eq!(all.row(2), one.row(0));
     }
 

@@ -20,10 +20,10 @@
 //! drift = v − (η²/2) g² s,      div drift = α' div D − [(σ²)' + η² g²]/2 div s.   (R3)
 //! ```
 
-use crate::error::{Result, check};
+use crate::error::{Result, check, check_size};
 use crate::score::{Divergence, Field, Score};
 use crate::sde::Sde;
-use crate::state::{Lanes, State};
+use crate::state::{Lanes, State, check_alike};
 
 /// `η g(t)`, the scale of the reverse-time noise in (R2); 0 for η = 0 even where g is infinite.
 pub fn noise_scale(sde: &dyn Sde, eta: f64, t: f64) -> f64 {
@@ -67,8 +67,10 @@ impl<'a, X: State, M: Score<X>> Reverse<'a, X, M> {
     /// Writes the drift (R3) of every row: the velocity `dx/dt` when η = 0.
     ///
     /// # Errors
-    /// Those of the score model.
+    /// Those of the score model; for buffers of another size than x.
     pub fn drift(&mut self, x: &X, at: Lanes<'_>, out: &mut X) -> Result<()> {
+        at.check(x.samples())?;
+        check_alike("the drift", out, x)?;
         self.set_coefficients(at.t);
         let field = self.field.get_or_insert_with(|| Field::like(x));
         field.fit(x);
@@ -80,7 +82,7 @@ impl<'a, X: State, M: Score<X>> Reverse<'a, X, M> {
     /// As [`drift`](Self::drift), with its divergence for each row.
     ///
     /// # Errors
-    /// Those of the score model.
+    /// Those of the score model; for buffers of another size than x.
     pub fn drift_and_divergence(
         &mut self,
         x: &X,
@@ -88,6 +90,9 @@ impl<'a, X: State, M: Score<X>> Reverse<'a, X, M> {
         out: &mut X,
         divergence: &mut [f64],
     ) -> Result<()> {
+        at.check(x.samples())?;
+        check_alike("the drift", out, x)?;
+        check_size("divergences of the batch", divergence.len(), x.samples())?;
         self.set_coefficients(at.t);
         let field = self.field.get_or_insert_with(|| Field::like(x));
         field.fit(x);

@@ -13,9 +13,11 @@
 //! `α, σ, α', (σ²)'` — these stay finite at both ends of time where f and g² need not — and each of the
 //! rest in the form that loses no digits: `−expm1(−B)`, never `1 − exp(−B)`.
 
+mod custom;
 mod processes;
 mod vp;
 
+pub use custom::Custom;
 pub use processes::{Edm, RectifiedFlow, SubVp, VarianceExploding, VpCosine};
 pub use vp::VpLinear;
 

@@ -8,7 +8,7 @@
 mod host;
 mod pair;
 
-use crate::error::{Result, check};
+use crate::error::{Result, check, check_size};
 
 /// Absolute and relative tolerance of an adaptive solver; neither has a default.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -17,6 +17,17 @@ pub struct Tolerance {
     pub rtol: f64,
     /// In the units of the state.
     pub atol: f64,
+}
+
+impl Lanes<'_> {
+    /// `Ok` when there is one time and one sample number for each of `samples` rows.
+    ///
+    /// # Errors
+    /// [`Error::Size`](crate::Error::Size) otherwise.
+    pub fn check(&self, samples: usize) -> Result<()> {
+        check_size("times of the batch", self.t.len(), samples)?;
+        check_size("sample numbers of the batch", self.sample.len(), samples)
+    }
 }
 
 impl Tolerance {
@@ -28,7 +39,7 @@ impl Tolerance {
     /// Refuses what f64 arithmetic cannot meet; see [`State::check_tolerance`].
     pub(crate) fn check(self) -> Result<()> {
         check("rtol", self.rtol, self.rtol >= 100.0 * f64::EPSILON, "at least 2.3e-14")?;
-        check("atol", self.atol, self.atol >= 0.0, "a number not below 0")?;
+        check("atol", self.atol, self.atol > 0.0, "a positive number")?;
         Ok(())
     }
 }
@@ -97,6 +108,15 @@ pub trait State: Sized {
     fn fill_rows(&mut self, fill: impl FnMut(usize, &mut [f64]));
     /// Number of scalars in one row.
     fn sample_len(&self) -> usize;
+}
+
+/// `Ok` when `x` has the samples of `like`, of the same size.
+///
+/// # Errors
+/// [`Error::Size`](crate::Error::Size) naming `what`.
+pub fn check_alike<X: State>(what: &'static str, x: &X, like: &X) -> Result<()> {
+    check_size(what, x.samples(), like.samples())?;
+    check_size(what, x.sample_len(), like.sample_len())
 }
 
 /// The larger of two norms, NaN if either is: a failed trial step must never look accepted.

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use ndarray::{Array2, Array3, array};
-use sde_core::{Field, GaussianMixture, Lanes, Score, Sde, VpLinear};
+use sde_core::{Field, GaussianMixture, Lanes, Reverse, Score, Sde, VpLinear};
 
 const WEIGHTS: [f64; 3] = [0.5, 0.3, 0.2];
 const VARIANCES: [f64; 3] = [0.09, 0.04, 0.16];
@@ -148,4 +148,47 @@ fn a_point_of_another_dimension_is_refused() {
     let x = Array2::zeros((1, 3));
     let at = Lanes { t: &[0.1], sample: &[0] };
     assert!(mixture.score(&sde).evaluate(&x, at, &mut Field::like(&x)).is_err());
+}
+
+/// A broken state must look broken: a NaN, or a point beyond the range of the exponent, has no finite score.
+#[test]
+fn what_is_not_finite_stays_so() {
+    let sde = VpLinear::default();
+    for mixture in &three_forms() {
+        for x in [[f64::NAN, 0.0], [f64::INFINITY, 0.0], [1e200, 0.0]] {
+            let (mut s, mut d) = ([0.0; 2], [0.0; 2]);
+            let p = mixture.score(&sde).point(&x, 0.3, &mut s, &mut d).unwrap();
+            assert!(s.iter().chain(&d).any(|v| !v.is_finite()), "{x:?}: {s:?} {d:?}");
+            assert!(!p.log_density.is_finite() && !p.div_score.is_finite(), "{x:?}: {p:?}");
+        }
+    }
+}
+
+#[test]
+fn narrow_components_do_not_underflow() {
+    let sde = VpLinear::default();
+    let narrow = Array2::from_elem((1, 4), 1e-90);
+    let mixture = GaussianMixture::diagonal(&[1.0], Array2::zeros((1, 4)), &narrow).unwrap();
+    let got = mixture.score(&sde).log_density(&[0.0; 4], 0.0).unwrap();
+    let want = -2.0 * (std::f64::consts::TAU * 1e-90).ln();
+    assert!((got - want).abs() < 1e-10, "{got} {want}");
+}
+
+#[test]
+fn buffers_of_another_size_are_refused() {
+    let sde = VpLinear::default();
+    let mixture = &three_forms()[0];
+    let mut model = mixture.score(&sde);
+    let (mut short, mut right) = ([0.0; 1], [0.0; 2]);
+    assert!(model.point(&[0.0; 2], 0.1, &mut short, &mut right).is_err());
+    assert!(model.point(&[0.0; 2], 0.1, &mut right, &mut short).is_err());
+    let mut flow = Reverse::probability_flow(&sde, model);
+    let (x, at) = (Array2::zeros((2, 2)), Lanes { t: &[0.1, 0.1], sample: &[0, 1] });
+    let mut v = Array2::zeros((2, 3));
+    let text = flow.drift(&x, at, &mut v).unwrap_err().to_string();
+    assert_eq!(text, "the drift: found 3, expected 2");
+    let (mut v, mut div) = (Array2::zeros((2, 2)), [0.0; 3]);
+    assert!(flow.drift_and_divergence(&x, at, &mut v, &mut div).is_err());
+    let at = Lanes { t: &[0.1], sample: &[0, 1] };
+    assert!(flow.drift(&x, at, &mut v).is_err());
 }

@@ -76,7 +76,7 @@ impl<'a> Components<'a> {
     ) {
         score.fill(0.0);
         denoised.fill(0.0);
-        for (k, &r) in r.iter().enumerate().filter(|(_, r)| **r > 0.0) {
+        for (k, &r) in r.iter().enumerate().filter(|(_, r)| **r != 0.0) {
             self.moments(k, x, n, scratch);
             score.iter_mut().zip(&scratch.score).for_each(|(s, s_k)| *s += r * s_k);
             denoised.iter_mut().zip(&scratch.denoised).for_each(|(d, d_k)| *d += r * d_k);
@@ -93,7 +93,7 @@ impl<'a> Components<'a> {
         (score, denoised): (&[f64], &[f64]),
     ) -> PointValues {
         let mut sums = PointValues::default();
-        for (k, &r) in r.iter().enumerate().filter(|(_, r)| **r > 0.0) {
+        for (k, &r) in r.iter().enumerate().filter(|(_, r)| **r != 0.0) {
             self.moments(k, x, n, scratch);
             let (_, values, _) = self.at(k);
             let trace_v_inv: f64 = values.iter().map(|l| 1.0 / n.of(*l)).sum();
@@ -150,7 +150,11 @@ impl<'a> Components<'a> {
     }
 }
 
-/// `Σ ln(α² l + σ²)`, one logarithm for four eigenvalues: four of them stay far inside the range of f64.
+/// `Σ ln(α² l + σ²)`, one logarithm for four eigenvalues unless their product leaves the range of f64.
 fn log_product(values: &[f64], n: Noised) -> f64 {
-    values.chunks(4).map(|l| l.iter().map(|l| n.of(*l)).product::<f64>().ln()).sum()
+    let block = |l: &[f64]| {
+        let product: f64 = l.iter().map(|l| n.of(*l)).product();
+        if product.is_normal() { product.ln() } else { l.iter().map(|l| n.of(*l).ln()).sum() }
+    };
+    values.chunks(4).map(block).sum()
 }

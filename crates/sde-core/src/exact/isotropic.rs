@@ -50,7 +50,7 @@ impl<'a> Isotropic<'a> {
         let (mut b, mut c_sum) = (0.0, 0.0);
         let a = &mut *score;
         a.fill(0.0);
-        for ((mean, c), r) in self.components(x.len()).zip(r).filter(|(_, r)| **r > 0.0) {
+        for ((mean, c), r) in self.components(x.len()).zip(r).filter(|(_, r)| **r != 0.0) {
             let share = r / n.of(c);
             b += share * c;
             c_sum += share;
@@ -71,7 +71,7 @@ impl<'a> Isotropic<'a> {
         (score, denoised): (&[f64], &[f64]),
     ) -> PointValues {
         let (dim, mut sums) = (x.len() as f64, PointValues::default());
-        for ((mean, c), r) in self.components(x.len()).zip(r).filter(|(_, r)| **r > 0.0) {
+        for ((mean, c), r) in self.components(x.len()).zip(r).filter(|(_, r)| **r != 0.0) {
             let inv = 1.0 / n.of(c);
             let (mut ss, mut ds, mut dd) = (0.0, 0.0, 0.0);
             for ((m, x), (s, d)) in mean.iter().zip(x).zip(score.iter().zip(denoised)) {

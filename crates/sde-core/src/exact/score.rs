@@ -6,7 +6,7 @@ use crate::error::{Result, check_size};
 use crate::score::{Divergence, Field, Score};
 use crate::sde::Sde;
 use crate::state::{Lanes, State};
-use ndarray::{Array, RemoveAxis};
+use ndarray::{Array, Array2, RemoveAxis};
 
 /// The exact score of a mixture under a process. Cheap to make: one for each thread.
 #[derive(Clone, Debug)]
@@ -18,7 +18,9 @@ pub struct MixtureScore<'a> {
     scratch: Scratch,
 }
 
-/// A component whose share of `p_t(x)` is below e⁻⁸⁰ of the largest changes no digit of any sum.
+/// Logarithm of the share of `p_t(x)`, relative to the largest, below which a component is left out. Its part of
+/// (G4)–(G6) is that share times a squared distance in units of `V_k`, of which the share is itself the exponential:
+/// less than `e⁻⁸⁰ (160 + distance to the nearest mode)`.
 const CUTOFF: f64 = -80.0;
 
 /// What is known of a mixture at one point x and time t, beside the score and D themselves.
@@ -40,6 +42,15 @@ impl GaussianMixture {
         let (weights, scratch) = (vec![0.0; self.components()], Scratch::new(self.dim()));
         MixtureScore { mixture: self, sde, weights, scratch }
     }
+
+    /// `log p_t(x)` in nats of each row of `x`.
+    ///
+    /// # Errors
+    /// When the rows have not d numbers.
+    pub fn log_densities(&self, sde: &dyn Sde, x: &Array2<f64>, t: f64) -> Result<Vec<f64>> {
+        let mut score = self.score(sde);
+        x.outer_iter().map(|row| score.log_density(&row.to_vec(), t)).collect()
+    }
 }
 
 impl MixtureScore<'_> {
@@ -55,7 +66,7 @@ impl MixtureScore<'_> {
     /// Everything at one point: writes `s` and `D`, returns the rest.
     ///
     /// # Errors
-    /// When x has not d numbers.
+    /// When a slice has not d numbers.
     pub fn point(
         &mut self,
         x: &[f64],
@@ -63,7 +74,10 @@ impl MixtureScore<'_> {
         score: &mut [f64],
         denoised: &mut [f64],
     ) -> Result<PointValues> {
-        check_size("numbers in a point", x.len(), self.mixture.dim())?;
+        let d = self.mixture.dim();
+        check_size("numbers in a point", x.len(), d)?;
+        check_size("numbers in its score", score.len(), d)?;
+        check_size("numbers in its posterior mean", denoised.len(), d)?;
         let n = self.noised(t);
         let log_density = self.responsibilities(x, n);
         self.means(x, n, score, denoised);
@@ -75,7 +89,7 @@ impl MixtureScore<'_> {
         Noised { alpha: k.alpha, sigma2: k.sigma * k.sigma }
     }
 
-    /// (G1) by log-sum-exp: leaves `r_k` in `weights`, returns `log p_t(x)`.
+    /// (G1) by log-sum-exp; NaN where x is not finite or so far out that nothing is left of any component. Leaves `r_k` in `weights`, returns `log p_t(x)`.
     fn responsibilities(&mut self, x: &[f64], n: Noised) -> f64 {
         let (log_weights, out) = (&self.mixture.log_weights, &mut self.weights);
         match self.mixture.shape() {
@@ -86,7 +100,7 @@ impl MixtureScore<'_> {
         let mut sum = 0.0;
         for r in out.iter_mut() {
             let below = *r - max;
-            *r = if below > CUTOFF { below.exp() } else { 0.0 };
+            *r = if below <= CUTOFF { 0.0 } else { below.exp() }; // a NaN stays
             sum += *r;
         }
         let scale = 1.0 / sum;
@@ -128,7 +142,7 @@ impl MixtureScore<'_> {
         mut f: impl FnMut(&mut Self, usize, &[f64], f64, &mut [f64], &mut [f64]),
     ) -> Result<()> {
         check_size("numbers in one sample", x.sample_len(), self.mixture.dim())?;
-        check_size("times of the batch", at.t.len(), x.samples())?;
+        at.check(x.samples())?;
         out.fit(x);
         let d = x.sample_len();
         let x = x.as_standard_layout();

@@ -62,11 +62,11 @@ impl<D: RemoveAxis> State for Array<f64, D> {
     }
 
     fn samples(&self) -> usize {
-        self.len_of(Axis(0))
+        self.shape().first().copied().unwrap_or(0)
     }
 
     fn sample_len(&self) -> usize {
-        self.len().checked_div(self.samples()).unwrap_or(0)
+        self.shape().iter().skip(1).product()
     }
 
     fn zeros_like(&self) -> Self {
@@ -74,7 +74,10 @@ impl<D: RemoveAxis> State for Array<f64, D> {
     }
 
     fn fit(&mut self, like: &Self) {
-        if self.shape()[1..] == like.shape()[1..] && self.samples() >= like.samples() {
+        if self.ndim() > 0
+            && self.shape()[1..] == like.shape()[1..]
+            && self.samples() >= like.samples()
+        {
             self.slice_axis_inplace(Axis(0), Slice::from(0..like.samples()));
         } else {
             *self = like.zeros_like();
@@ -150,6 +153,9 @@ impl<D: RemoveAxis> State for Array<f64, D> {
     }
 
     fn compact(&mut self, keep: &[usize]) {
+        if self.ndim() == 0 {
+            return; // no samples, nothing to keep
+        }
         let n = self.sample_len();
         let data = flat_mut(self);
         for (to, &from) in keep.iter().enumerate() {

@@ -1,7 +1,9 @@
 //! The probability-flow ODE of a 2-D mixture: 4,096 points, t from 1 to 1e-3, RK45 at rtol = atol = 1e-5.
 //!
 //! `benches/peers/mixture_flow.py` solves the same problem from the same points with SciPy; `benches/peers/run` runs
-//! both back to back and prints one table.
+//! both back to back. SciPy's NumPy runs on one core here, so compare it with the one-thread figure.
+
+#![allow(clippy::expect_used)]
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use ndarray::{Array2, array};
@@ -36,19 +38,21 @@ fn solve(mixture: &GaussianMixture, x: &Array2<f64>, tol: f64) -> Result<Solutio
 }
 
 fn bench(c: &mut Criterion) {
-    let Ok(mixture) = mixture() else { return };
+    let mixture = mixture().expect("a mixture");
     let x = latents();
-    let (Ok(got), Ok(exact)) = (solve(&mixture, &x, 1e-5), solve(&mixture, &x, 1e-12)) else {
-        return;
-    };
+    let [got, exact] = [1e-5, 1e-12].map(|tol| solve(&mixture, &x, tol).expect("a solution"));
     let error = (&got.y - &exact.y).iter().fold(0.0_f64, |m, e| m.max(e.abs()));
     println!(
         "mixture_flow: {:.1} evaluations per point, largest error {error:.1e}",
         got.mean_nfe()
     );
-    c.bench_function("mixture_flow/per-sample RK45, all cores", |b| {
-        b.iter(|| solve(&mixture, black_box(&x), 1e-5));
-    });
+    let cores = rayon::current_num_threads();
+    for threads in (1..=cores).filter(|n| *n == 1 || *n == cores) {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+        c.bench_function(&format!("mixture_flow/per-sample RK45, threads: {threads}"), |b| {
+            b.iter(|| pool.install(|| solve(&mixture, black_box(&x), 1e-5)));
+        });
+    }
 }
 
 criterion_group! {

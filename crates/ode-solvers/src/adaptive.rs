@@ -5,11 +5,13 @@
 //! disturb the others. On host states the result of a sample is the same bits in any batch. After the first step
 //! nothing is allocated.
 
-use crate::control::{Lane, first_guess, first_step};
-use crate::dense::{Saving, Step};
+mod lanes;
+
+use crate::control::Lane;
+use crate::dense::Saving;
 use crate::error::{Error, Result};
 use crate::problem::{Adaptive, Samples, check_finite};
-use crate::solution::{LaneStatus, Solution};
+use crate::solution::Solution;
 use crate::tableau::Tableau;
 use sde_core::{Lanes, State};
 
@@ -121,16 +123,8 @@ where
         options: &'o Adaptive<X::Tolerance>,
         f: F,
     ) -> Result<Self> {
-        method.check()?;
-        if method.e.is_empty() {
-            return Err(Error::NoErrorEstimate { method: method.name });
-        }
         let start = start.into();
-        start.check()?;
-        check_finite("t0", t0)?;
-        check_finite("t1", t1)?;
-        options.check()?;
-        X::check_tolerance(&options.tolerance)?;
+        check_input(method, &start, (t0, t1), options)?;
         let Samples { x: y0, numbers: samples } = start;
         let n = samples.len();
         let like = || y0.zeros_like();
@@ -151,14 +145,7 @@ where
             accepted: vec![false; n],
             keep: Vec::with_capacity(n),
             saving: None,
-            out: Solution {
-                y: like(),
-                t: vec![t0; n],
-                status: vec![LaneStatus::Running; n],
-                stats: vec![crate::LaneStats::default(); n],
-                batch_evals: 0,
-                row_evals: 0,
-            },
+            out: Solution::at(like(), t0),
             y: y0,
         };
         solver.start()?;
@@ -200,59 +187,6 @@ where
     pub fn finish(mut self) -> Solution<X> {
         self.record();
         self.out
-    }
-
-    /// `k_0` and the first step of each lane, by Hairer's rule unless the options give one.
-    fn start(&mut self) -> Result<()> {
-        let interval = (self.t1 - self.lanes.first().map_or(self.t1, |l| l.t)).abs();
-        if interval == 0.0 {
-            self.lanes.iter_mut().for_each(|l| l.status = LaneStatus::Done);
-            self.retire();
-            return Ok(());
-        }
-        self.evaluate(0, false)?;
-        let d0 = self.norm_of(&[1.0], std::slice::from_ref(&self.y));
-        let d1 = self.norm_of(&[1.0], &self.k[..1]);
-        for (lane, d) in self.lanes.iter_mut().zip(d0.iter().zip(&d1)) {
-            if !(d.0 + d.1).is_finite() {
-                lane.status = LaneStatus::NonFinite { t: lane.t };
-            }
-        }
-        if let Some(h) = self.options.first_step {
-            self.lanes.iter_mut().for_each(|l| l.h_abs = h);
-        } else {
-            self.guess_first_steps(&d0, &d1, interval)?;
-        }
-        self.retire();
-        Ok(())
-    }
-
-    fn guess_first_steps(&mut self, d0: &[f64], d1: &[f64], interval: f64) -> Result<()> {
-        let guess: Vec<f64> =
-            d0.iter().zip(d1).map(|(d0, d1)| first_guess(*d0, *d1, interval)).collect();
-        for ((lane, h), h0) in self.lanes.iter_mut().zip(&mut self.h).zip(&guess) {
-            *h = lane.reach(*h0, self.t1);
-        }
-        let k = &self.k;
-        self.z.stage(&self.y, &self.h, &[1.0], |j| &k[j]);
-        self.evaluate(1, true)?;
-        let d2 = self.norm_of(&[-1.0, 1.0], &self.k[..2]);
-        let max_step = self.options.max_step;
-        for (i, lane) in self.lanes.iter_mut().enumerate() {
-            let d = (guess[i], d1[i], d2[i] / guess[i]);
-            lane.h_abs = first_step(d, self.method.error_order, interval, max_step);
-        }
-        Ok(())
-    }
-
-    /// Norm over each row of `Σ e_j k_j` in units of the tolerance at y.
-    fn norm_of(&self, e: &[f64], k: &[X]) -> Vec<f64> {
-        let mut norm = vec![0.0; self.lanes.len()];
-        let ones = vec![1.0; self.lanes.len()];
-        let mut scratch = self.scratch.zeros_like();
-        let ends = (&self.y, &self.y);
-        scratch.raise_error_norm(&ones, e, |j| &k[j], ends, &self.options.tolerance, &mut norm);
-        norm
     }
 
     /// The stages of one trial step, its result `z`, `k_S` and the error norms: equation (O1).
@@ -300,53 +234,22 @@ where
         self.lanes.iter_mut().for_each(|l| l.stats.nfe += 1);
         Ok(())
     }
+}
 
-    /// The states at the wanted times inside the steps that were just accepted.
-    fn save(&mut self) {
-        if let Some(saving) = &mut self.saving {
-            let accepted = &self.accepted;
-            let lanes = self.lanes.iter().enumerate().filter(|(row, _)| accepted[*row]);
-            let step = Step { y: &self.y, k: &self.k, h: &self.h, dense: self.method.dense };
-            saving.save(&step, &lanes, self.direction);
-        }
+/// What no solve can use.
+fn check_input<X: State>(
+    method: &Tableau,
+    start: &Samples<X>,
+    (t0, t1): (f64, f64),
+    options: &Adaptive<X::Tolerance>,
+) -> Result<()> {
+    method.check()?;
+    if method.e.is_empty() {
+        return Err(Error::NoErrorEstimate { method: method.name });
     }
-
-    /// Writes every lane's state and record to the output.
-    fn record(&mut self) {
-        self.keep.clear();
-        self.keep.extend(self.lanes.iter().map(|l| l.index));
-        self.out.y.scatter(&self.keep, &self.y);
-        for lane in &self.lanes {
-            self.out.t[lane.index] = lane.t;
-            self.out.status[lane.index] = lane.status;
-            self.out.stats[lane.index] = lane.stats;
-        }
-    }
-
-    /// Takes the lanes that no longer run out of the batch.
-    fn retire(&mut self) {
-        if self.lanes.iter().all(|l| l.status == LaneStatus::Running) {
-            return;
-        }
-        self.record();
-        self.keep.clear();
-        let running = |lane: &Lane| lane.status == LaneStatus::Running;
-        self.keep.extend((0..self.lanes.len()).filter(|&i| running(&self.lanes[i])));
-        for (to, &from) in self.keep.iter().enumerate() {
-            self.samples[to] = self.samples[from];
-            self.h[to] = self.h[from];
-        }
-        self.y.compact(&self.keep);
-        self.k[0].compact(&self.keep);
-        self.lanes.retain(running);
-        let n = self.lanes.len();
-        self.samples.truncate(n);
-        self.times.truncate(n);
-        self.h.truncate(n);
-        self.norm.truncate(n);
-        self.accepted.truncate(n);
-        for x in self.k[1..].iter_mut().chain([&mut self.z, &mut self.scratch]) {
-            x.fit(&self.y);
-        }
-    }
+    start.check()?;
+    check_finite("t0", t0)?;
+    check_finite("t1", t1)?;
+    options.check()?;
+    Ok(X::check_tolerance(&options.tolerance)?)
 }

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use ndarray::{Array, Axis, RemoveAxis};
+use sde_core::State;
 
 /// How the solve of one sample stands.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -57,6 +58,21 @@ pub struct Solution<X> {
     pub batch_evals: u64,
     /// Rows evaluated over all batched evaluations.
     pub row_evals: u64,
+}
+
+impl<X: State> Solution<X> {
+    /// A solve that has not begun: `y` for the results, every sample at `t`.
+    pub(crate) fn at(y: X, t: f64) -> Self {
+        let n = y.samples();
+        Self {
+            y,
+            t: vec![t; n],
+            status: vec![LaneStatus::Running; n],
+            stats: vec![LaneStats::default(); n],
+            batch_evals: 0,
+            row_evals: 0,
+        }
+    }
 }
 
 impl<X> Solution<X> {

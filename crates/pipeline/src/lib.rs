@@ -6,6 +6,7 @@
 //! * [`bandwidth`]: a kernel density estimate fitted to held-out data;
 
 //! * [`output`]: pictures and arrays on disk, whole or not at all;
+//! * [`plot`]: curves in panels, on any machine;
 //! * [`cli`]: what the programs' command lines share.
 
 pub mod bandwidth;
@@ -14,5 +15,6 @@ pub mod data;
 pub mod dequantise;
 pub mod host;
 pub mod output;
+pub mod plot;
 
 pub use {ode_solvers, score_match, sde_core};

@@ -44,6 +44,28 @@ pub enum Error {
         /// Standard deviation of the noise.
         sigma: f64,
     },
+    /// A number of one step of a chain lies outside its range.
+    #[error("{name} = {found} in step {step} is out of range: expected {expected}")]
+    Step {
+        /// The number's name.
+        name: &'static str,
+        /// The step, from 1.
+        step: usize,
+        /// The value given.
+        found: f64,
+        /// The admissible range in words.
+        expected: &'static str,
+    },
+    /// A file without the numbers that were looked for.
+    #[error("{path}: found {found}, expected {expected}")]
+    File {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is in the way.
+        found: String,
+        /// What the file should hold.
+        expected: &'static str,
+    },
     /// A score model failed; its own error is the source.
     #[error("the score model failed: {0}")]
     Model(#[source] Box<dyn std::error::Error + Send + Sync>),

@@ -14,17 +14,20 @@
 //! Each `C_k = Q Λ Qᵀ` is kept by its eigenvalues, so that `V_k` costs `α² Λ + σ²`. The `r_k` come from a
 //! log-sum-exp and the second moments in (G4)–(G6) are centred: both stay exact 20 σ away from every mode.
 
+mod bulk;
 mod component;
 mod isotropic;
+mod jacobian;
 mod score;
 
+pub use jacobian::{Asymmetry, asymmetry};
 pub use score::{MixtureScore, PointValues};
 
 use crate::error::{Error, Result, check, check_size};
 use component::Components;
 use isotropic::Isotropic;
 use nalgebra::{DMatrix, SymmetricEigen};
-use ndarray::{Array2, Array3, ArrayView2};
+use ndarray::{Array1, Array2, Array3, ArrayView2, Axis};
 
 /// A Gaussian mixture in d dimensions: the ground truth for samplers, likelihoods and networks.
 #[derive(Clone, Debug)]
@@ -144,6 +147,18 @@ impl GaussianMixture {
     /// The weights `w_k`.
     pub fn weights(&self) -> impl Iterator<Item = f64> + '_ {
         self.log_weights.iter().map(|w| w.exp())
+    }
+
+    /// Eigenvalues of `C_k` and its eigenvectors, one in each row.
+    pub(crate) fn spectrum(&self, k: usize) -> (Array1<f64>, Array2<f64>) {
+        let d = self.dim();
+        match &self.covariances {
+            Covariances::Isotropic(c) => (Array1::from_elem(d, c[k]), Array2::eye(d)),
+            Covariances::Diagonal(c) => (c.row(k).to_owned(), Array2::eye(d)),
+            Covariances::Full { values, vectors } => {
+                (values.row(k).to_owned(), vectors.index_axis(Axis(0), k).to_owned())
+            }
+        }
     }
 
     /// The components as contiguous slices, in the form that their covariances allow.

@@ -3,13 +3,15 @@
 //! ```text
 //! y = 2 (k + u)/L − 1,   k ∈ {0, …, L−1},   u ~ U[0, 1)                        (D1)
 //! bits/dim = −log p(y)/(d ln 2) + log2(L/2)                                    (D2)
+//! log P(k) ≥ E_q[log p(y) − log q(y)],    q a density on the bin of k           (D3)
 //! ```
 //!
 //! A bin has width 2/L in model coordinates, hence the second term of (D2); for 256 levels it is 7. By Jensen's
-//! inequality `E_u log p(y) + d ln(2/L) ≤ log P(k)`: the mean of (D2) over u is an upper bound on the bits that the
-//! discrete data cost.
+//! inequality `E_u log p(y) + d ln(2/L) ≤ log P(k)`, (D3) for uniform q: the mean of (D2) over u is an upper bound on the
+//! bits that the discrete data cost.
 
 use crate::error::{Result, check};
+use crate::quadrature::integrate;
 
 /// (D1): the point at fraction u ∈ [0, 1) of the bin of level k, of `levels ≥ 1` levels.
 pub fn dequantise(levels: u32, k: u32, u: f64) -> f64 {
@@ -38,6 +40,46 @@ impl Levels {
     /// (D1): the point at fraction u ∈ [0, 1) of the bin of level k.
     pub fn dequantise(self, k: u32, u: f64) -> f64 {
         dequantise(self.0, k, u)
+    }
+
+    /// The bin of level k, its lower and upper end.
+    pub fn bin(self, k: u32) -> (f64, f64) {
+        (self.dequantise(k, 0.0), self.dequantise(k, 1.0))
+    }
+
+    /// `ln(2/L)`, the logarithm of a bin's width.
+    pub fn log_bin_width(self) -> f64 {
+        (2.0 / f64::from(self.0)).ln()
+    }
+
+    /// (D3) for uniform q in one dimension: `E_u log p(y) + ln(2/L)` in nats, by Gauss–Legendre quadrature over the bin.
+    pub fn uniform_bound(self, k: u32, mut log_density: impl FnMut(f64) -> f64) -> f64 {
+        let (low, high) = self.bin(k);
+        integrate(low, high, &mut log_density) / (high - low) + self.log_bin_width()
+    }
+
+    /// (D3) in one dimension for q a normal at the bin's centre of standard deviation `std` bins, cut off at the bin's ends
+    /// (Zheng et al. 2023), in nats.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`](crate::Error::Parameter) unless `0 < std < ∞`.
+    pub fn truncated_normal_bound(
+        self,
+        k: u32,
+        std: f64,
+        mut log_density: impl FnMut(f64) -> f64,
+    ) -> Result<f64> {
+        check("standard deviation in bins", std, std > 0.0, "a positive number")?;
+        let ((low, high), scale) = (self.bin(k), std * (2.0 / f64::from(self.0)));
+        // Mass of the normal inside the bin, whose ends are 1/(2 std) standard deviations from its centre.
+        let log_mass = libm::erf(0.5 / std / std::f64::consts::SQRT_2).ln();
+        let log_scale = scale.ln() + 0.5 * std::f64::consts::TAU.ln() + log_mass;
+        let centre = 0.5 * (low + high);
+        let term = |y: f64| {
+            let log_q = -0.5 * ((y - centre) / scale).powi(2) - log_scale;
+            log_q.exp() * (log_density(y) - log_q)
+        };
+        Ok(integrate(low, high, term))
     }
 
     /// The level whose bin holds y; values outside [−1, 1) fall into the end bins.

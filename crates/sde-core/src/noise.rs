@@ -4,6 +4,10 @@
 //! `step · 2³⁶` words is where the draws of that step begin. The sample's number, never its row in a batch, is the
 //! key: image 17 is the same whether it is drawn alone, among 64, or by another thread or process.
 
+mod brownian;
+
+pub use brownian::BrownianPath;
+
 use crate::error::{Result, check_size};
 use crate::state::State;
 use rand::SeedableRng;

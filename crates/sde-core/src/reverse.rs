@@ -9,9 +9,16 @@
 //! dx = [f x − (1+η²)/2 g² s] dt + η g dw̄      (t running backwards)             (R2)
 //! ```
 //!
-//! have the same `p_t` (w̄ is a Wiener process in reverse time). η = 1 is Anderson's SDE, η = 0 the
+//! have the same `p_t`, and so has the forward member, with `(1−η²)/2` for `(1+η²)/2` (w̄ is a Wiener process in reverse time). η = 1 is Anderson's SDE, η = 0 the
 //! probability-flow ODE (Song et al. 2021, arXiv 2011.13456, section 4.3 and appendix D); η > 1 adds Langevin
-//! churn and needs no bound. The equality of marginals holds for the exact score only.
+//! churn and needs no bound, and η may depend on t. For the linear drift the ODE is DDIM's, `d(x/α) = ε* d(σ/α)`; a DDIM
+//! step from t to s with its own η is the reverse SDE's in the limit of small steps,
+//!
+//! ```text
+//! σ_DDIM(s, t) = η (σ_s/σ_t) √var(t|s),      σ_DDIM²/(g² (t − s)) → η².            (R4)
+//! ```
+//!
+//! The equality of marginals holds for the exact score only.
 //!
 //! `f` and `g²` are infinite where α = 0 and a network's ε or D form loses its digits at one of the ends, so the
 //! drift is computed in the form that is regular at both: with `v = α' D − (σ²)'/2 s`,
@@ -30,12 +37,56 @@ pub fn noise_scale(sde: &dyn Sde, eta: f64, t: f64) -> f64 {
     if eta == 0.0 { 0.0 } else { eta * sde.g2(t).sqrt() }
 }
 
+/// (R4): the noise of a DDIM step from t to s < t (Song, Meng & Ermon 2020, eq. 16, for any process).
+pub fn ddim_sigma(sde: &dyn Sde, eta: f64, s: f64, t: f64) -> f64 {
+    eta * sde.sigma(s) / sde.sigma(t) * sde.kernel(s, t).var.sqrt()
+}
+
+/// The η for which (R4) gives `sigma`.
+pub fn eta_of_ddim_sigma(sde: &dyn Sde, sigma: f64, s: f64, t: f64) -> f64 {
+    sigma / ddim_sigma(sde, 1.0, s, t)
+}
+
+/// The size of the reverse-time noise in units of g: a number, or a function of t.
+#[derive(Clone, Copy)]
+pub enum Eta<'a> {
+    /// The same at every t.
+    Constant(f64),
+    /// `η(t)`, not negative.
+    OfTime(&'a (dyn Fn(f64) -> f64 + Sync)),
+}
+
+impl Eta<'_> {
+    /// `η(t)`.
+    pub fn at(self, t: f64) -> f64 {
+        match self {
+            Self::Constant(eta) => eta,
+            Self::OfTime(eta) => eta(t),
+        }
+    }
+}
+
+impl std::fmt::Debug for Eta<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Constant(eta) => write!(f, "{eta}"),
+            Self::OfTime(_) => f.write_str("η(t)"),
+        }
+    }
+}
+
+impl From<f64> for Eta<'_> {
+    fn from(eta: f64) -> Self {
+        Self::Constant(eta)
+    }
+}
+
 /// A process, a score model and η: the drift and the noise scale of (R2). η = 0 is the probability-flow ODE.
 #[derive(Debug)]
 pub struct Reverse<'a, X, M> {
     sde: &'a dyn Sde,
     score: M,
-    eta: f64,
+    eta: Eta<'a>,
     field: Option<Field<X>>,
     divergence: Divergence,
     to_denoised: Vec<f64>,
@@ -43,12 +94,15 @@ pub struct Reverse<'a, X, M> {
 }
 
 impl<'a, X: State, M: Score<X>> Reverse<'a, X, M> {
-    /// The member of the family with noise `η g(t)`.
+    /// The member of the family with noise `η g(t)`; η is a number or a function of t, and may exceed 1.
     ///
     /// # Errors
-    /// [`Error::Parameter`](crate::Error::Parameter) unless `0 ≤ eta < ∞`.
-    pub fn new(sde: &'a dyn Sde, score: M, eta: f64) -> Result<Self> {
-        check("eta", eta, eta >= 0.0, "a number not below 0")?;
+    /// [`Error::Parameter`](crate::Error::Parameter) unless `0 ≤ η < ∞`, a function at both ends of time.
+    pub fn new(sde: &'a dyn Sde, score: M, eta: impl Into<Eta<'a>>) -> Result<Self> {
+        let eta = eta.into();
+        for t in [0.0, sde.end()] {
+            check("eta", eta.at(t), eta.at(t) >= 0.0, "a number not below 0")?;
+        }
         Ok(Self { eta, ..Self::probability_flow(sde, score) })
     }
 
@@ -56,7 +110,7 @@ impl<'a, X: State, M: Score<X>> Reverse<'a, X, M> {
     pub fn probability_flow(sde: &'a dyn Sde, score: M) -> Self {
         let (field, divergence) = (None, Divergence::default());
         let (to_denoised, to_score) = (Vec::new(), Vec::new());
-        Self { sde, score, eta: 0.0, field, divergence, to_denoised, to_score }
+        Self { sde, score, eta: Eta::Constant(0.0), field, divergence, to_denoised, to_score }
     }
 
     /// The forward process.
@@ -69,9 +123,22 @@ impl<'a, X: State, M: Score<X>> Reverse<'a, X, M> {
     /// # Errors
     /// Those of the score model; for buffers of another size than x.
     pub fn drift(&mut self, x: &X, at: Lanes<'_>, out: &mut X) -> Result<()> {
+        self.drift_with_sign(1.0, x, at, out)
+    }
+
+    /// Writes the drift of the forward member, `v + (η²/2) g² s`, of every row. With noise `η g dw` forward in time it keeps
+    /// `p_t`; it does not keep the transitions `p(x_t | x_0)` unless η = 1.
+    ///
+    /// # Errors
+    /// As [`drift`](Self::drift).
+    pub fn forward_drift(&mut self, x: &X, at: Lanes<'_>, out: &mut X) -> Result<()> {
+        self.drift_with_sign(-1.0, x, at, out)
+    }
+
+    fn drift_with_sign(&mut self, sign: f64, x: &X, at: Lanes<'_>, out: &mut X) -> Result<()> {
         at.check(x.samples())?;
         check_alike("the drift", out, x)?;
-        self.set_coefficients(at.t);
+        self.set_coefficients(at.t, sign);
         let field = self.field.get_or_insert_with(|| Field::like(x));
         field.fit(x);
         self.score.evaluate(x, at, field)?;
@@ -93,7 +160,7 @@ impl<'a, X: State, M: Score<X>> Reverse<'a, X, M> {
         at.check(x.samples())?;
         check_alike("the drift", out, x)?;
         check_size("divergences of the batch", divergence.len(), x.samples())?;
-        self.set_coefficients(at.t);
+        self.set_coefficients(at.t, 1.0);
         let field = self.field.get_or_insert_with(|| Field::like(x));
         field.fit(x);
         self.divergence.fit(at.t.len());
@@ -106,14 +173,15 @@ impl<'a, X: State, M: Score<X>> Reverse<'a, X, M> {
         Ok(())
     }
 
-    /// The factors of D and s in (R3) at each row's time.
-    fn set_coefficients(&mut self, t: &[f64]) {
+    /// The factors of D and s in (R3) at each row's time; sign −1 for the forward member.
+    fn set_coefficients(&mut self, t: &[f64], sign: f64) {
         self.to_denoised.clear();
         self.to_score.clear();
         for &t in t {
             let k = self.sde.coefficients(t);
             self.to_denoised.push(k.d_alpha);
-            self.to_score.push(-0.5 * (k.d_sigma2 + noise_scale(self.sde, self.eta, t).powi(2)));
+            let noise = noise_scale(self.sde, self.eta.at(t), t);
+            self.to_score.push(-0.5 * (k.d_sigma2 + sign * noise * noise));
         }
     }
 }

@@ -14,11 +14,13 @@
 //! rest in the form that loses no digits: `−expm1(−B)`, never `1 − exp(−B)`.
 
 mod custom;
-mod processes;
+mod exploding;
+mod preserving;
 mod vp;
 
 pub use custom::Custom;
-pub use processes::{Edm, RectifiedFlow, SubVp, VarianceExploding, VpCosine};
+pub use exploding::{Edm, RectifiedFlow, VarianceExploding};
+pub use preserving::{SubVp, VpCosine};
 pub use vp::VpLinear;
 
 use serde::{Deserialize, Serialize};

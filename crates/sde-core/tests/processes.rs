@@ -5,7 +5,7 @@
 use ndarray::{Array2, array};
 use proptest::prelude::*;
 use sde_core::sde::{Edm, RectifiedFlow, SubVp, VarianceExploding, VpCosine};
-use sde_core::{Field, GaussianMixture, Lanes, Process, Reverse, Score, VpLinear};
+use sde_core::{Field, GaussianMixture, Lanes, Process, Reverse, Score, Sde, VpLinear};
 
 fn processes() -> Vec<Process> {
     vec![
@@ -76,6 +76,27 @@ proptest! {
             prop_assert!((p.log_snr(p.time_of_log_snr(l)) - l).abs() <= 1e-9, "{p:?} {t}");
         }
     }
+}
+
+/// (R1) At t = 1e-12 every coefficient is its leading term: `1 − exp(…)` would have no digit left.
+#[test]
+fn r01_coefficients_keep_their_digits_at_tiny_times() {
+    let t = 1e-12;
+    // The next term of each series is at most about 300 t relative to the first.
+    let close =
+        |got: f64, want: f64| assert!(close(got, want, 1e-9), "{got:e} instead of {want:e}");
+    let vp = VpLinear::default();
+    close(vp.sigma(t).powi(2), 0.1 * t);
+    close(vp.log_snr(t), -(0.1 * t).ln());
+    close(vp.d_log_snr(t), -1.0 / t);
+    let sub = SubVp::new(0.1, 20.0).unwrap();
+    close(sub.sigma(t), 0.1 * t);
+    close(sub.g2(t), 2.0 * 0.01 * t);
+    let cosine = VpCosine::new(0.008).unwrap();
+    let c = std::f64::consts::FRAC_PI_2 / 1.008;
+    close(cosine.sigma(t).powi(2), (2.0 * c * 0.008).sin() * c * t / (c * 0.008).cos().powi(2));
+    close(RectifiedFlow {}.g2(t), 2.0 * t);
+    close(RectifiedFlow {}.d_log_snr(t), -2.0 / t);
 }
 
 /// The regular velocity equals `f x − g² s/2` and `α' D + σ' ε*` inside and is finite at both ends.

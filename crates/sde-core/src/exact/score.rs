@@ -11,10 +11,10 @@ use ndarray::{Array, Array2, RemoveAxis};
 /// The exact score of a mixture under a process. Cheap to make: one for each thread.
 #[derive(Clone, Debug)]
 pub struct MixtureScore<'a> {
-    mixture: &'a GaussianMixture,
-    sde: &'a dyn Sde,
+    pub(super) mixture: &'a GaussianMixture,
+    pub(super) sde: &'a dyn Sde,
     /// `r_k` of the point at hand.
-    weights: Vec<f64>,
+    pub(super) weights: Vec<f64>,
     scratch: Scratch,
 }
 
@@ -22,6 +22,20 @@ pub struct MixtureScore<'a> {
 /// (G4)–(G6) is that share times a squared distance in units of `V_k`, of which the share is itself the exponential:
 /// less than `e⁻⁸⁰ (160 + distance to the nearest mode)`.
 const CUTOFF: f64 = -80.0;
+
+/// The log-sum-exp of (G1) before its logarithm is taken: not every caller wants it.
+#[derive(Clone, Copy)]
+pub(super) struct Evidence {
+    max: f64,
+    sum: f64,
+}
+
+impl Evidence {
+    /// `log p_t(x)` in d dimensions.
+    fn log_density(self, d: usize) -> f64 {
+        self.max + self.sum.ln() - 0.5 * d as f64 * std::f64::consts::TAU.ln()
+    }
+}
 
 /// What is known of a mixture at one point x and time t, beside the score and D themselves.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -60,7 +74,7 @@ impl MixtureScore<'_> {
     /// When x has not d numbers.
     pub fn log_density(&mut self, x: &[f64], t: f64) -> Result<f64> {
         check_size("numbers in a point", x.len(), self.mixture.dim())?;
-        Ok(self.responsibilities(x, self.noised(t)))
+        Ok(self.responsibilities(x, self.noised(t)).log_density(x.len()))
     }
 
     /// Everything at one point: writes `s` and `D`, returns the rest.
@@ -79,18 +93,19 @@ impl MixtureScore<'_> {
         check_size("numbers in its score", score.len(), d)?;
         check_size("numbers in its posterior mean", denoised.len(), d)?;
         let n = self.noised(t);
-        let log_density = self.responsibilities(x, n);
+        let log_density = self.responsibilities(x, n).log_density(d);
         self.means(x, n, score, denoised);
         Ok(PointValues { log_density, ..self.second_moments(x, n, score, denoised) })
     }
 
-    fn noised(&self, t: f64) -> Noised {
+    pub(super) fn noised(&self, t: f64) -> Noised {
         let k = self.sde.coefficients(t);
         Noised { alpha: k.alpha, sigma2: k.sigma * k.sigma }
     }
 
-    /// (G1) by log-sum-exp; NaN where x is not finite or so far out that nothing is left of any component. Leaves `r_k` in `weights`, returns `log p_t(x)`.
-    fn responsibilities(&mut self, x: &[f64], n: Noised) -> f64 {
+    /// (G1) by log-sum-exp: leaves `r_k` in `weights`. All NaN where x is not finite, or so far out that nothing is left
+    /// of any component.
+    pub(super) fn responsibilities(&mut self, x: &[f64], n: Noised) -> Evidence {
         let (log_weights, out) = (&self.mixture.log_weights, &mut self.weights);
         match self.mixture.shape() {
             Shape::Isotropic(c) => c.logits(x, n, log_weights, out),
@@ -105,7 +120,7 @@ impl MixtureScore<'_> {
         }
         let scale = 1.0 / sum;
         out.iter_mut().for_each(|r| *r *= scale);
-        max + sum.ln() - 0.5 * x.len() as f64 * std::f64::consts::TAU.ln()
+        Evidence { max, sum }
     }
 
     /// (G2) and (G3).

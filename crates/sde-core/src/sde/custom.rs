@@ -64,7 +64,7 @@ impl Custom {
     }
 
     fn check(&self) -> Result<()> {
-        let mut last = f64::NEG_INFINITY;
+        let mut last = f64::NAN; // below nothing
         for i in 0..=CHECKS {
             let t = self.end * f64::from(i) / f64::from(CHECKS);
             let (a, s) = ((self.alpha)(t), (self.sigma)(t));

@@ -35,7 +35,7 @@ pub(crate) fn gmm_score(case: &Case<'_>) -> Result<Value, String> {
 }
 
 /// Appends to the array under `field`.
-fn push(fields: &mut Map<String, Value>, field: &str, value: Value) {
+pub(crate) fn push(fields: &mut Map<String, Value>, field: &str, value: Value) {
     let entry = fields.entry(field).or_insert_with(|| json!([]));
     if let Value::Array(items) = entry {
         items.push(value);

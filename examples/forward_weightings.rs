@@ -11,7 +11,7 @@
 //!   `N(0, c_T² I)`: the last columns show what the exact reverse chain then makes of Gaussian data.
 
 use clap::Parser;
-use pipeline::cli::parse_or_exit;
+use pipeline::cli::{parse_or_exit, png, print};
 use pipeline::plot::plotters::prelude::*;
 use pipeline::plot::{
     COLOURS, Canvas, Curve, Drawn, Frame, curves, legend, text, thousands, write_plot,
@@ -40,14 +40,6 @@ struct Flags {
     out: PathBuf,
 }
 
-fn png(text: &str) -> Result<PathBuf, String> {
-    let path = PathBuf::from(text);
-    match path.extension() {
-        Some(e) if e.eq_ignore_ascii_case("png") => Ok(path),
-        _ => Err("expected a file name ending in .png".into()),
-    }
-}
-
 fn main() -> ExitCode {
     match run(&parse_or_exit()) {
         Ok(()) => ExitCode::SUCCESS,
@@ -66,9 +58,9 @@ fn run(flags: &Flags) -> Result<(), Box<dyn Error>> {
         let chains = FAMILIES.iter().map(|&(family, _)| Weights::of(family, &ramp));
         panels.push(chains.collect::<Result<Vec<_>, _>>()?);
     }
-    println!("b from {} to {}; data N({}, {})", RANGE.0, RANGE.1, DATA.0, DATA.1);
-    println!(
-        "{:<12} {:>8} {:>11} {:>11} {:>9} {:>11}  {:<20} {:>15}",
+    let mut table = format!("b from {} to {}; data N({}, {})\n", RANGE.0, RANGE.1, DATA.0, DATA.1);
+    table += &format!(
+        "{:<12} {:>8} {:>11} {:>11} {:>9} {:>11}  {:<20} {:>15}\n",
         "weighting",
         "steps",
         "c_T",
@@ -80,32 +72,32 @@ fn run(flags: &Flags) -> Result<(), Box<dyn Error>> {
     );
     for chains in &panels {
         for (chain, (_, name)) in chains.iter().zip(FAMILIES) {
-            print_row(name, chain);
+            table += &line(name, chain);
         }
     }
-    let ddpm = NoiseRamp::SqrtLinspace(RANGE.0, RANGE.1, 1_000);
-    print_row("b² in range", &Weights::of(Weighting::Square, &ddpm)?);
-    write_plot(&flags.out, (1800, 780), |canvas| draw(canvas, &panels))?;
-    println!("wrote {}", flags.out.display());
-    Ok(())
+    let ddpm = Weights::of(Weighting::Square, &NoiseRamp::SqrtLinspace(RANGE.0, RANGE.1, 1_000))?;
+    table += &line("b² in range", &ddpm);
+    write_plot(&flags.out, (1800, 780), |canvas| draw(canvas, &panels, &ddpm))?;
+    table += &format!("wrote {}\n", flags.out.display());
+    Ok(print(&table)?)
 }
 
-fn print_row(name: &str, chain: &Weights) {
+fn line(name: &str, chain: &Weights) -> String {
     let end = chain.verdict();
     let (mean, variance) = chain.reverse_gaussian(DATA.0, DATA.1, chain.matched_prior_std());
     let point = end.fixed_point.map_or("none".into(), |c| format!("{c:.6}"));
-    println!(
-        "{name:<12} {:>8} {:>11.8} {:>11.3} {:>9.1e} {point:>11}  {:<20} N({mean:.4}, {variance:.4})",
+    format!(
+        "{name:<12} {:>8} {:>11.8} {:>11.3} {:>9.1e} {point:>11}  {:<20} N({mean:.4}, {variance:.4})\n",
         thousands(end.steps as f64),
         end.noise_coef,
         end.log_x0_coef,
         end.terminal_snr.snr,
         end.converged_from.map_or("no".into(), |t| format!("from step {}", thousands(t as f64))),
-    );
+    )
 }
 
 /// Three panels side by side, below a title and above a remark.
-fn draw(canvas: &Canvas<'_>, panels: &[Vec<Weights>]) -> Drawn {
+fn draw(canvas: &Canvas<'_>, panels: &[Vec<Weights>], ddpm: &Weights) -> Drawn {
     let (title, rest) = canvas.split_vertically(120);
     let (panel_row, remark) = rest.split_vertically(1330);
     title.draw(&Text::new(
@@ -114,8 +106,11 @@ fn draw(canvas: &Canvas<'_>, panels: &[Vec<Weights>]) -> Drawn {
         text(66.0),
     ))?;
     remark.draw(&Text::new(
-        "A chain whose signal is gone can be reversed from N(0, c²) with its own c. Read as a range of b², DDPM's way, \
-         1,000 steps of a² + b² = 1 end at c = 0.99998.",
+        format!(
+            "Once its signal is gone, a chain can be reversed from N(0, c²) with its own c. Read as a range of b², \
+             DDPM's way, 1,000 steps of a² + b² = 1 end at c = {:.5}.",
+            ddpm.matched_prior_std()
+        ),
         (70, 15),
         text(42.0),
     ))?;
@@ -148,7 +143,7 @@ fn draw_panel(area: &Canvas<'_>, chains: &[Weights]) -> Drawn {
         .map(|((chain, colour), (_, name))| (colour, row(name, &chain.verdict())))
         .collect();
     let headings = ["weighting", "last c", "signal left", "within 0.001 of 1"];
-    legend(&below, &[0.10, 0.30, 0.46, 0.70], &headings, &rows)
+    legend(&below, &[0.10, 0.30, 0.47, 0.70], &headings, &rows)
 }
 
 fn row(name: &str, end: &Verdict) -> Vec<String> {

@@ -13,7 +13,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use ndarray::{Array2, Array4};
 use ode_solvers::LaneStatus;
 use pipeline::bandwidth::kernel_density;
-use pipeline::cli::{parse_or_exit, print, whole};
+use pipeline::cli::{parse_or_exit, png, print, whole};
 use pipeline::data::{Digits, digits};
 use pipeline::dequantise::{dequantise, midpoints};
 use pipeline::host::{HostRun, PointLikelihood};
@@ -56,14 +56,6 @@ fn tolerance(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(tol) if (1e-13..=0.1).contains(&tol) => Ok(tol),
         _ => Err("expected a number from 1e-13 to 0.1".into()),
-    }
-}
-
-fn png(text: &str) -> Result<PathBuf, String> {
-    let path = PathBuf::from(text);
-    match path.extension() {
-        Some(e) if e.eq_ignore_ascii_case("png") => Ok(path),
-        _ => Err("expected a file name ending in .png".into()),
     }
 }
 

@@ -4,6 +4,7 @@
 use clap::Parser;
 use clap::error::ErrorKind;
 use std::io::{self, Write};
+use std::path::PathBuf;
 
 /// Parses the command line. Help and version go to stdout with exit code 0; anything wrong is one sentence on
 /// stderr, naming the flag, what was found and what was expected, with exit code 2.
@@ -35,6 +36,18 @@ pub fn whole(min: u64, max: u64) -> impl Fn(&str) -> Result<u64, String> + Clone
     move |text| match text.parse() {
         Ok(n) if (min..=max).contains(&n) => Ok(n),
         _ => Err(format!("expected a whole number from {min} to {max}")),
+    }
+}
+
+/// A parser of the names of pictures.
+///
+/// # Errors
+/// For a name that does not end in `.png`.
+pub fn png(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    match path.extension() {
+        Some(e) if e.eq_ignore_ascii_case("png") => Ok(path),
+        _ => Err("expected a file name ending in .png".into()),
     }
 }
 

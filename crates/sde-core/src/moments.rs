@@ -1,7 +1,7 @@
 //! Mean and covariance along the family for Gaussian data, in closed form, also for a wrong score and a wrong start.
 //!
-//! Data N(m, C), whose `C` has the eigenvalues l, give `p_t = N(α m, V)` with eigenvalues `w = α² l + σ²`. Take a member of
-//! the family, (P3) forwards or (P4) backwards, with the score `(1 + δ) s`, and in an eigenvector of C let `u` be the
+//! Data N(m, C), whose C has the eigenvalues l, give `p_t = N(α m, V)` with eigenvalues `w = α² l + σ²`. Take a member
+//! of the family, (P3) forwards or (P4) backwards, with the score `(1 + δ) s`, and in an eigenvector of C let `u` be the
 //! error of its mean and `v` its variance at the time t. Its drift is linear, and with
 //!
 //! ```text

@@ -67,12 +67,14 @@ fn max(values: impl IntoIterator<Item = f64>) -> f64 {
     values.into_iter().fold(0.0, |m, v| if v.is_nan() { v } else { m.max(v.abs()) })
 }
 
+/// A function and its derivative.
+type Pair = (fn(f64) -> f64, fn(f64) -> f64);
+
 #[test]
 fn r36_weak_derivative_rule() {
     let (sde, model, t) = (vp(), gmm1d(), 0.1);
     let at = |x: f64| mixture::terms(&model, &sde, &[x], t).unwrap();
     let (f, df) = (|x: f64| (0.7 * x).sin() - x, |x: f64| 0.7 * (0.7 * x).cos() - 1.0);
-    type Pair = (fn(f64) -> f64, fn(f64) -> f64);
     let tests: [Pair; 3] = [(|x| x, |_| 1.0), (|x| x * x, |x| 2.0 * x), (f64::cos, |x| -x.sin())];
     for (phi, d_phi) in tests {
         let strong = integral(|x| {
@@ -392,8 +394,7 @@ fn r41_reverse_members_return_on_a_line() {
 #[test]
 fn the_grid_solver_is_of_order_two_in_time() {
     let (sde, one, two) = (vp(), gmm1d(), gmm2d());
-    for (model, grid, steps) in
-        [(&one, line(300), [40, 80, 1280]), (&two, plane(40), [20, 40, 320])]
+    for (model, grid, steps) in [(&one, line(300), [40, 80, 640]), (&two, plane(40), [20, 40, 160])]
     {
         for eta in [0.0, 0.5, 1.0] {
             let score = mixture::score(model, &sde);
@@ -409,16 +410,16 @@ fn the_grid_solver_is_of_order_two_in_time() {
     }
 }
 
-/// Steps far beyond those that an explicit scheme could take, from a box, on a short grid: nothing negative, nothing lost.
+/// Steps far beyond those of an explicit scheme, from a box, on a short grid: nothing negative, nothing lost.
 #[test]
 fn mass_stays_and_no_cell_is_negative() {
     let (sde, model) = (vp(), gmm1d());
-    let grid = Grid::new(&[Axis { low: -2.0, high: 1.0, cells: 500 }]).unwrap();
+    let grid = Grid::new(&[Axis { low: -2.0, high: 1.0, cells: 300 }]).unwrap();
     let start = grid.averages(|x| if x[0] > 0.5 { 2.0 } else { 0.0 });
     for eta in ETAS {
         let process =
             Diffusion::linear(&sde).forward_family(mixture::score(&model, &sde), move |_| eta);
-        for steps in [1, 3, 3000] {
+        for steps in [1, 3, 1000] {
             let mut density = Evolution::new(&process, grid.clone(), start.clone(), 0.0).unwrap();
             let before = density.mass();
             density.advance(1.0, steps).unwrap();
@@ -571,7 +572,7 @@ fn r40_members_differ_given_the_start() {
         let sde: &dyn Sde = &**sde;
         let member = |eta| LinearFamily::new(&gauss1d(), sde, eta, 0.0).unwrap();
         let after = |eta| member(eta).carry(&law(-0.3, 0.0), 0.0, *t).unwrap();
-        assert_eq!(after(0.0).covariance[[0, 0]], 0.0);
+        assert!(after(0.0).covariance[[0, 0]].abs() < 1e-300);
         let (kernel, one) = (sde.kernel(0.0, *t), after(1.0));
         assert!(
             (one.covariance[[0, 0]] - kernel.var).abs() < 1e-12 * (1.0 + kernel.var),
@@ -621,7 +622,7 @@ fn r40_paths_of_every_member() {
     }
 }
 
-/// From the prior instead of `p_T`: the error of the start decays by a power of the ratio of variances, and η speeds it.
+/// From the prior instead of `p_T`: the error decays by a power of the ratio of variances, faster for larger η.
 #[test]
 fn r42_the_prior_is_forgotten_at_a_rate_that_grows_with_eta() {
     for (sde, times) in &processes() {

@@ -192,3 +192,22 @@ fn buffers_of_another_size_are_refused() {
     let at = Lanes { t: &[0.1], sample: &[0, 1] };
     assert!(flow.drift(&x, at, &mut v).is_err());
 }
+
+/// After the first evaluation neither the score nor the drift allocates, whatever the covariances.
+#[test]
+fn an_evaluation_allocates_nothing() {
+    let sde = VpLinear::default();
+    let x = Array2::from_shape_fn((50, 2), |(i, j)| 0.1 * i as f64 - j as f64);
+    let (t, sample) = (vec![0.3; 50], (0..50).collect::<Vec<u64>>());
+    let at = Lanes { t: &t, sample: &sample };
+    for mixture in &three_forms() {
+        let mut flow = Reverse::probability_flow(&sde, mixture.score(&sde));
+        let (mut v, mut div) = (Array2::zeros((50, 2)), vec![0.0; 50]);
+        flow.drift_and_divergence(&x, at, &mut v, &mut div).unwrap();
+        let count = allocation_counter::measure(|| {
+            flow.drift(&x, at, &mut v).unwrap();
+            flow.drift_and_divergence(&x, at, &mut v, &mut div).unwrap();
+        });
+        assert_eq!(count.count_total, 0, "{count:?}");
+    }
+}

@@ -216,7 +216,7 @@ mod tests {
             assert!((beta - expected).abs() < 1e-13, "{i}");
         }
         let last = betas(r#"{"name": "cosine", "T": 40, "max_beta": 1.0}"#)[39];
-        assert_eq!(last, 1.0);
+        assert_eq!(last.to_bits(), 1_f64.to_bits());
     }
 
     #[test]

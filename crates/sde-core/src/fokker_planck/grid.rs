@@ -12,11 +12,11 @@
 //! A and C are positive for every b, `A − C = b`, and the flux is of order 2 in h. Where there is no noise
 //! (η = 0, D → 0) it becomes `A = max(b, 0)`, `C = max(−b, 0)`: the upwind flux, positive as well, but of order 1.
 //!
-//! **Time.** Implicit Euler with (P7) keeps `p ≥ 0` and `Σ p_i` for steps of any length; no linear method of higher order
-//! does (Bolley & Crouzeix 1978). Second order comes from Richardson's extrapolation of one step and two half steps,
-//! and is not linear: the difference of the two results is itself a flux, which is scaled down at the faces of those
-//! cells that it would empty by more than half (Boris & Book's flux-corrected transport, in Zalesak's form of 1979).
-//! These are cells far in the tails; elsewhere nothing is scaled. See [`Evolution`].
+//! **Time.** Implicit Euler with (P7) keeps `p ≥ 0` and `Σ p_i` for steps of any length; no linear method of higher
+//! order does (Bolley & Crouzeix 1978). Second order comes from Richardson's extrapolation of one step and two half
+//! steps, and is not linear: the difference of the two results is itself a flux, which is scaled down at the faces of
+//! those cells that it would empty by more than half (Boris & Book's flux-corrected transport, in Zalesak's form of
+//! 1979). With steps that resolve the motion these cells are far in the tails. See [`Evolution`].
 //!
 //! **Dimensions.** A step treats one axis after the other, each line of cells being a tridiagonal system. The error of
 //! this splitting is smooth in the step, so that the extrapolation removes its first order too.

@@ -1,6 +1,6 @@
 //! The terms of (P1) and (P5) for a Gaussian mixture under its forward process, by closed forms.
 //!
-//! With `V_k = α² C_k + σ² I`, `V_k' = 2 α α' C_k + (σ²)' I` and the symbols of [`exact`](crate::exact), all sums over k,
+//! With `V_k = α² C_k + σ² I`, `V_k' = 2 α α' C_k + (σ²)' I`, the symbols of [`exact`](crate::exact) and sums over k,
 //!
 //! ```text
 //! q_k = ∂ₜ log N_k = −α' m_k·s_k + ½ s_k·V_k' s_k − ½ tr(V_k⁻¹ V_k'),    ∂ₜ log p = Σ r_k q_k    (P6)

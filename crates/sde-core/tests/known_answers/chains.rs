@@ -3,9 +3,11 @@
 use crate::harness::Case;
 use crate::models;
 use sde_core::Error;
-use sde_core::chain::{BetaSchedule, DdpmChain, NoiseRamp, Weighting, Weights};
+use sde_core::chain::{BetaSchedule, DdpmChain, DdpmStep, NoiseRamp, Weighting, Weights};
 use serde_json::{Value, json};
 
+/// For `map_err`.
+#[expect(clippy::needless_pass_by_value, reason = "the shape that `map_err` asks for")]
 fn text(error: Error) -> String {
     error.to_string()
 }
@@ -15,14 +17,14 @@ pub(crate) fn ddpm_posterior(case: &Case<'_>) -> Result<Value, String> {
     let (t, x0, xt): (Vec<usize>, f64, f64) = (case.get("t")?, case.get("x0")?, case.get("xt")?);
     let chain = schedule.chain().map_err(text)?;
     let steps: Vec<_> = t.iter().map(|&t| chain.step(t)).collect::<Result<_, _>>().map_err(text)?;
-    let posteriors: Vec<_> = steps.iter().map(|step| step.posterior()).collect();
-    let step = |f: fn(&sde_core::chain::DdpmStep) -> f64| steps.iter().map(f).collect::<Vec<_>>();
+    let posteriors: Vec<_> = steps.iter().map(DdpmStep::posterior).collect();
+    let step = |f: fn(&DdpmStep) -> f64| steps.iter().map(f).collect::<Vec<_>>();
     Ok(json!({
         "beta": step(|s| s.beta),
-        "alpha": step(|s| s.alpha()),
-        "abar": step(|s| s.abar()),
-        "one_minus_abar": step(|s| s.one_minus_abar()),
-        "snr": step(|s| s.snr()),
+        "alpha": step(DdpmStep::alpha),
+        "abar": step(DdpmStep::abar),
+        "one_minus_abar": step(DdpmStep::one_minus_abar),
+        "snr": step(DdpmStep::snr),
         "post_coef_x0": posteriors.iter().map(|p| p.coef_x0).collect::<Vec<_>>(),
         "post_coef_xt": posteriors.iter().map(|p| p.coef_xt).collect::<Vec<_>>(),
         "post_coef_sum": posteriors.iter().map(|p| p.coef_x0 + p.coef_xt).collect::<Vec<_>>(),

@@ -120,7 +120,7 @@ fn same_for_every_eta(members: &[Vec<Moments>]) -> Result<(), String> {
             .iter()
             .chain(&(&a.mean - &b.mean))
             .fold(0.0_f64, |m, v| m.max(v.abs()));
-        if !(off <= 1e-12 * scale) {
+        if off > 1e-12 * scale {
             return Err(format!("members of the family differ by {off:e}"));
         }
     }

@@ -37,8 +37,8 @@ impl Line {
         self.start + i * self.stride
     }
 
-    /// One step of implicit Euler, `p_i + r (J_{i+½} − J_{i−½}) = p_i^old` with `r = dt/h`, and `r J` added to `moved` at
-    /// each face, which has the number of the cell on its left.
+    /// One step of implicit Euler, `p_i + r (J_{i+½} − J_{i−½}) = p_i^old` with `r = dt/h`, and `r J` added to `moved`
+    /// at each face, which has the number of the cell on its left.
     ///
     /// The columns of the matrix sum to 1, so that Gaussian elimination can be written without a difference: the i-th
     /// pivot is `k_i + r A_i` with `k_0 = 1`, `k_{i+1} = 1 + r C_i k_i / pivot_i`. Every number is a sum of products of

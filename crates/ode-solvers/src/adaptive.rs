@@ -33,7 +33,7 @@ use sde_core::{Lanes, State};
 ///
 /// # Errors
 /// [`Error`] for options that cannot be used and for an `f` that fails; a sample that cannot go on is no error
-/// but has a [`LaneStatus`].
+/// but has a [`LaneStatus`](crate::LaneStatus).
 pub fn solve<X, F>(
     method: &'static Tableau,
     start: impl Into<Samples<X>>,

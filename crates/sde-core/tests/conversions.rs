@@ -94,7 +94,7 @@ fn a_batch_converts_row_by_row() {
     assert!(Prediction::V.convert(Prediction::X0, &k[..1], &x, &eps, &mut out).is_err());
 }
 
-/// Tweedie against quadrature over x_0 in one dimension, first and second moment.
+/// Tweedie against quadrature over `x_0` in one dimension, first and second moment.
 #[test]
 fn r28_posterior_moments_by_quadrature() {
     let (sde, data) = (VpLinear::default(), mixture_1d());

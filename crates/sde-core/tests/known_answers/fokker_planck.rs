@@ -57,15 +57,21 @@ enum Start {
     Prior(f64),
 }
 
-/// Shapes: `rows` are nested \[row\]\[eta\]\[t\] and start from the prior at T, where the members differ. One `sde` is
-/// nested \[eta\]\[t\] and starts from a marginal: from `p_0` forwards or, with a `delta`, from `p_T` backwards. In
-/// several dimensions and with the exact score it is \[t\], because every eta must give the same.
+/// Shapes: `rows` are nested \[row\]\[eta\]\[t\], one `sde` is nested \[eta\]\[t\]; in several dimensions and with the
+/// exact score it is \[t\], because every eta must give the same. Where the family starts is said in words only: backwards
+/// from the prior or from `p_T`, the former for `rows` and the latter with a `delta` unless the words say otherwise, and
+/// from `p_0` forwards else.
 pub(crate) fn sigma_family_moments(case: &Case<'_>) -> Result<Value, String> {
     let model = models::mixture(case)?;
     let delta: Option<f64> = optional(case, "delta")?;
     let rows: Option<Vec<Row>> = optional(case, "rows")?;
+    let from_prior = case
+        .mentions_first("PRIOR", "p_T")
+        .or(case.mentions_first("prior", "p_T"))
+        .unwrap_or(rows.is_some());
+    let backwards = |end: f64| if from_prior { Start::Prior(end) } else { Start::Marginal(end) };
     if let Some(rows) = rows {
-        let start = |row: &Row| Start::Prior(row.end.unwrap_or(row.sde.end()));
+        let start = |row: &Row| backwards(row.end.unwrap_or(row.sde.end()));
         let laws = rows.iter().map(|row| family(case, &model, row, delta, &start(row)));
         let laws: Vec<_> = laws.collect::<Result<_, _>>()?;
         let each = |leaf: Leaf| laws.iter().map(|(members, _)| by_eta(members, leaf)).collect();
@@ -75,7 +81,7 @@ pub(crate) fn sigma_family_moments(case: &Case<'_>) -> Result<Value, String> {
     let row = Row { sde: models::process(case)?, end: optional(case, "T")?, t: case.get("t")? };
     let start = match delta {
         None => Start::Marginal(0.0),
-        Some(_) => Start::Marginal(row.end.unwrap_or(row.sde.end())),
+        Some(_) => backwards(row.end.unwrap_or(row.sde.end())),
     };
     let (members, exact) = family(case, &model, &row, delta, &start)?;
     if model.dim() > 1 && delta.is_none() {

@@ -8,7 +8,7 @@
 //! forward process; all of them end in the same law.
 
 use clap::Parser;
-use pipeline::cli::{parse_or_exit, png, print, whole};
+use pipeline::cli::{finish, parse_or_exit, png, print, whole};
 use pipeline::host::HostRun;
 use pipeline::plot::plotters::prelude::*;
 use pipeline::plot::{COLOURS, Canvas, Drawn, FINE, INK, legend, text, write_plot};
@@ -52,13 +52,7 @@ struct Flags {
 }
 
 fn main() -> ExitCode {
-    match run(&parse_or_exit()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    finish(run(&parse_or_exit()))
 }
 
 fn run(flags: &Flags) -> Result<(), Box<dyn Error>> {

@@ -11,7 +11,7 @@
 //!   `N(0, c_T² I)`: the last columns show what the exact reverse chain then makes of Gaussian data.
 
 use clap::Parser;
-use pipeline::cli::{parse_or_exit, png, print};
+use pipeline::cli::{finish, parse_or_exit, png, print};
 use pipeline::plot::plotters::prelude::*;
 use pipeline::plot::{
     COLOURS, Canvas, Curve, Drawn, Frame, curves, legend, text, thousands, write_plot,
@@ -41,13 +41,7 @@ struct Flags {
 }
 
 fn main() -> ExitCode {
-    match run(&parse_or_exit()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    finish(run(&parse_or_exit()))
 }
 
 fn run(flags: &Flags) -> Result<(), Box<dyn Error>> {

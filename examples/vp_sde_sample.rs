@@ -13,7 +13,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use ndarray::{Array2, Array4};
 use ode_solvers::LaneStatus;
 use pipeline::bandwidth::kernel_density;
-use pipeline::cli::{parse_or_exit, png, print, whole};
+use pipeline::cli::{finish, parse_or_exit, png, print, whole};
 use pipeline::data::{Digits, digits};
 use pipeline::dequantise::{dequantise, midpoints};
 use pipeline::host::{HostRun, PointLikelihood};
@@ -60,13 +60,7 @@ fn tolerance(text: &str) -> Result<f64, String> {
 }
 
 fn main() -> ExitCode {
-    match run(&parse_or_exit()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    finish(run(&parse_or_exit()))
 }
 
 fn run(flags: &Flags) -> Result<(), Box<dyn Error>> {

@@ -3,8 +3,10 @@
 
 use clap::Parser;
 use clap::error::ErrorKind;
+use std::error::Error;
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 /// Parses the command line. Help and version go to stdout with exit code 0; anything wrong is one sentence on
 /// stderr, naming the flag, what was found and what was expected, with exit code 2.
@@ -17,6 +19,17 @@ pub fn parse_or_exit<T: Parser>() -> T {
         eprintln!("{}", sentence(&error.to_string()));
         std::process::exit(2);
     })
+}
+
+/// The end of a program: exit code 0, or the error as one sentence on stderr and exit code 1.
+pub fn finish(result: Result<(), Box<dyn Error>>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// Writes text to stdout. A reader that has gone away, as `head` does, is no failure.

@@ -58,10 +58,15 @@ fn mixture(c: &mut Criterion) {
         let data = GaussianMixture::isotropic(&weights, means.clone(), &variances).expect("valid");
         let mut group = c.benchmark_group(format!("mixture score and divergence, {d}-D"));
         group.sample_size(10);
-        group.bench_function("library", |b| {
-            b.iter(|| data.evaluate_all(&sde, black_box(&x), TIME).expect("sizes agree"));
-        });
-        group.bench_function("naive", |b| {
+        for threads in [1, rayon::current_num_threads()] {
+            let pool =
+                rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+            group.bench_function(format!("library, threads: {threads}"), |b| {
+                let run = || data.evaluate_all(&sde, black_box(&x), TIME).expect("sizes agree");
+                b.iter(|| pool.install(run));
+            });
+        }
+        group.bench_function("naive, threads: 1", |b| {
             let k = sde.coefficients(TIME);
             b.iter(|| {
                 let rows = black_box(&x).outer_iter();
@@ -78,7 +83,9 @@ fn schedule(c: &mut Criterion) {
     let times: Vec<f64> = (0..10_000).map(|i| f64::from(i) / 1e4).collect();
     let mut group = c.benchmark_group("VP coefficients at 10,000 times");
     group.bench_function("library", |b| {
-        b.iter(|| black_box(&times).iter().map(|t| sde.coefficients(*t).sigma).sum::<f64>());
+        b.iter(|| {
+            black_box(&times).iter().map(|t| black_box(sde.coefficients(*t)).sigma).sum::<f64>()
+        });
     });
     group.bench_function("naive", |b| {
         b.iter(|| {
@@ -87,7 +94,8 @@ fn schedule(c: &mut Criterion) {
                 let alpha = (-0.5 * beta_integral).exp();
                 let d_alpha = -0.5 * (0.1 + 19.9 * t) * alpha;
                 let sigma = (1.0 - (-beta_integral).exp()).sqrt(); // loses its digits near t = 0
-                black_box((alpha, d_alpha));
+                let d_sigma2 = (0.1 + 19.9 * t) * alpha * alpha;
+                black_box((alpha, d_alpha, d_sigma2, 0.5 * d_sigma2 / sigma));
                 sigma
             };
             black_box(&times).iter().map(sigma).sum::<f64>()

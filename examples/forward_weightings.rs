@@ -12,13 +12,14 @@
 
 use clap::Parser;
 use pipeline::cli::{finish, parse_or_exit, png, print};
+use pipeline::output::prepare;
 use pipeline::plot::plotters::prelude::*;
 use pipeline::plot::{
     COLOURS, Canvas, Curve, Drawn, Frame, curves, legend, text, thousands, write_plot,
 };
 use sde_core::chain::{NoiseRamp, Verdict, Weighting, Weights};
 use std::error::Error;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 const FAMILIES: [(Weighting, &str); 3] = [
@@ -163,11 +164,4 @@ fn thinned(noise: &[f64]) -> Vec<(f64, f64)> {
     let every = last.div_ceil(1000).max(1);
     let picked = (0..last).step_by(every).chain([last]);
     picked.map(|t| (t as f64, noise[t])).collect()
-}
-
-/// The directory of the picture, before the work is done and not after.
-fn prepare(path: &Path) -> Result<(), String> {
-    let parent = path.parent().unwrap_or(Path::new(""));
-    std::fs::create_dir_all(parent)
-        .map_err(|e| format!("--out {}: cannot make {}: {e}", path.display(), parent.display()))
 }

@@ -123,7 +123,12 @@ impl Weights {
         let log_signal = cumulate(ln_a.iter().copied());
         let mut v = 0.0_f64;
         let added = ln_a.iter().zip(&b).map(|(ln_a, b)| {
-            v += b * b + v * (2.0 * ln_a).exp_m1();
+            // The first form keeps the digits of a step that changes little, the second those of one that forgets.
+            if *ln_a > -0.35 {
+                v += b * b + v * (2.0 * ln_a).exp_m1();
+            } else {
+                v = v * (2.0 * ln_a).exp() + b * b;
+            }
             v.sqrt()
         });
         let noise = std::iter::once(0.0).chain(added).collect();

@@ -51,6 +51,8 @@ enum Covariances {
 impl GaussianMixture {
     /// Components `N(m_k, c_k I)`: `means` of shape (K, d), `variances` `c_k ≥ 0`.
     ///
+    /// A component of variance 0 is a point mass: fine wherever σ > 0; at σ = 0 it has no density and every value is NaN.
+    ///
     /// # Errors
     /// When sizes disagree, weights are not positive or do not sum to 1 within 1e-9, or a variance is negative.
     pub fn isotropic(weights: &[f64], means: Array2<f64>, variances: &[f64]) -> Result<Self> {

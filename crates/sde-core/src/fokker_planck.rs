@@ -33,7 +33,10 @@ pub mod differences;
 pub mod grid;
 pub mod mixture;
 
+use crate::error::Result;
 use crate::sde::Sde;
+use crate::state::{Lanes, State, check_alike};
+use ndarray::{Array, RemoveAxis};
 use std::fmt;
 use std::sync::Arc;
 
@@ -86,8 +89,28 @@ impl<'a> Diffusion<'a> {
     }
 
     /// Writes `b(x,t)`.
+    ///
+    /// `x` and `out` have as many numbers as the process has dimensions.
     pub fn drift(&self, x: &[f64], t: f64, out: &mut [f64]) {
         (self.drift)(x, t, out);
+    }
+
+    /// Writes `b(x_i, t_i)` of every row of a batch: a right-hand side for the solvers, the drift of Euler–Maruyama.
+    ///
+    /// # Errors
+    /// When `out` or the times are not as many as the rows of `x`.
+    pub fn rows<D: RemoveAxis>(
+        &self,
+        x: &Array<f64, D>,
+        at: Lanes<'_>,
+        out: &mut Array<f64, D>,
+    ) -> Result<()> {
+        at.check(x.samples())?;
+        check_alike("the drift", out, x)?;
+        let (d, x) = (x.sample_len(), x.as_standard_layout());
+        let x = x.as_slice().unwrap_or_default();
+        out.fill_rows(|i, row| self.drift(&x[i * d..(i + 1) * d], at.t[i], row));
+        Ok(())
     }
 
     /// `g²(t)`.

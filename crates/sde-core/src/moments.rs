@@ -83,7 +83,8 @@ impl<'a> LinearFamily<'a> {
     pub fn carry(&self, start: &Moments, s: f64, t: f64) -> Result<Moments> {
         let d = self.mean.len();
         check_size("numbers in the mean", start.mean.len(), d)?;
-        check_size("numbers in the covariance", start.covariance.len(), d * d)?;
+        check_size("rows of the covariance", start.covariance.nrows(), d)?;
+        check_size("columns of the covariance", start.covariance.ncols(), d)?;
         if t.to_bits() == s.to_bits() {
             return Ok(start.clone()); // where α = 0, (P9) would be 0/0
         }

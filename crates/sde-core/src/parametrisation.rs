@@ -10,7 +10,7 @@
 //! epsilon     m = 1     (0, 1)
 //! score       m = σ     (0, −1)                    ∇ log q(x_t|x_0) = −ε/σ
 //! v           m = 1     (−σ, α)                    Salimans & Ho 2022
-//! velocity    m = 2σ    (2σ α', (σ²)')             α' x_0 + σ' ε
+//! velocity    m = 1     (α', σ')                   where σ' is infinite: m = 2σ, (2σ α', (σ²)')
 //! edm         m = 1     (σ/(s n), −s α/n)          n² = σ² + s² α²,  s = σ_data
 //! ```
 //!
@@ -22,12 +22,13 @@
 //! ```
 //!
 //! The same formulas hold for conditional quantities and for their posterior means (D, ε*, the marginal score …), since both
-//! sides are linear. Where a quantity cannot be told from another — ε from `x_0` at σ = 0, `x_0` from ε at α = 0 — (V2) has
+//! sides are linear. Score and velocity also determine each other at σ = 0, by `v = (α'/α) x + (α' σ²/α − (σ²)'/2) s`.
+//! Where a quantity cannot be told from another — ε from `x_0` at σ = 0, `x_0` from ε at α = 0 — (V2) has
 //! no answer, and that is an error, never a NaN. `v` and `edm` determine everything at both ends of time.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, check, check_size};
 use crate::sde::Coefficients;
-use crate::state::State;
+use crate::state::{State, check_alike};
 use serde::{Deserialize, Serialize};
 
 /// A parametrisation of the one unknown that denoising has.
@@ -76,6 +77,9 @@ impl Prediction {
         if self == to {
             return Ok(Conversion { x: 0.0, value: 1.0 });
         }
+        if let Some(conversion) = self.regular(to, k) {
+            return Ok(conversion);
+        }
         let ((m_p, p), (m_q, q)) = (self.row(k)?, to.row(k)?);
         let det = k.alpha * p[1] - k.sigma * p[0];
         let conversion = Conversion {
@@ -102,12 +106,26 @@ impl Prediction {
         value: &X,
         out: &mut X,
     ) -> Result<()> {
-        crate::error::check_size("coefficients of the batch", k.len(), x.samples())?;
+        check_size("coefficients of the batch", k.len(), x.samples())?;
+        check_alike("the prediction", value, x)?;
+        check_alike("the converted prediction", out, x)?;
         let conversions: Result<Vec<_>> = k.iter().map(|k| self.into(to, *k)).collect();
         let (of_x, of_value): (Vec<f64>, Vec<f64>) =
             conversions?.iter().map(|c| (c.x, c.value)).unzip();
         out.combine(&[(&of_x, x), (&of_value, value)]);
         Ok(())
+    }
+
+    /// Score and velocity by each other, in the form that needs no ε.
+    fn regular(self, to: Self, k: Coefficients) -> Option<Conversion> {
+        let (f, of_score) =
+            (k.d_alpha / k.alpha, k.d_alpha * k.sigma * k.sigma / k.alpha - 0.5 * k.d_sigma2);
+        let conversion = match (self, to) {
+            (Self::Score, Self::Velocity) => Conversion { x: f, value: of_score },
+            (Self::Velocity, Self::Score) => Conversion { x: -f / of_score, value: 1.0 / of_score },
+            _ => return None,
+        };
+        Some(conversion).filter(|c| c.x.is_finite() && c.value.is_finite())
     }
 
     /// m and `(p_0, p_1)` of (V1).
@@ -117,9 +135,10 @@ impl Prediction {
             Self::Epsilon => (1.0, [0.0, 1.0]),
             Self::Score => (k.sigma, [0.0, -1.0]),
             Self::V => (1.0, [-k.sigma, k.alpha]),
+            Self::Velocity if k.d_sigma.is_finite() => (1.0, [k.d_alpha, k.d_sigma]),
             Self::Velocity => (2.0 * k.sigma, [2.0 * k.sigma * k.d_alpha, k.d_sigma2]),
             Self::Edm { sigma_data: s } => {
-                crate::error::check("sigma_data", s, s > 0.0, "a positive number")?;
+                check("sigma_data", s, s > 0.0, "a positive number")?;
                 let n = k.sigma.hypot(s * k.alpha);
                 (1.0, [k.sigma / (s * n), -s * k.alpha / n])
             }
@@ -157,15 +176,20 @@ pub struct Preconditioning {
 
 impl Preconditioning {
     /// The coefficients at noise level `sigma ≥ 0` for data of standard deviation `sigma_data > 0`.
-    pub fn edm(sigma: f64, sigma_data: f64) -> Self {
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] for numbers out of these ranges.
+    pub fn edm(sigma: f64, sigma_data: f64) -> Result<Self> {
+        check("sigma", sigma, sigma >= 0.0, "a number not below 0")?;
+        check("sigma_data", sigma_data, sigma_data > 0.0, "a positive number")?;
         let n = sigma.hypot(sigma_data);
         let c_out = sigma / n * sigma_data;
-        Self {
+        Ok(Self {
             c_skip: (sigma_data / n).powi(2),
             c_out,
             c_in: 1.0 / n,
             c_noise: 0.25 * sigma.ln(),
             loss_weight: 1.0 / (c_out * c_out),
-        }
+        })
     }
 }

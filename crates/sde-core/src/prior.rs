@@ -7,11 +7,11 @@
 //! The bound is convexity of KL over `p_T = E_{x_0} N(α_T x_0, σ_T² I)`. With the exact score the KL divergence of the
 //! model from the data is exactly this one. Centre the data first: their mean is the leading term.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, check};
 use crate::exact::GaussianMixture;
 use crate::sde::Sde;
 
-/// The bound (Q1) in nats for data with mean square norm `second_moment = E|x_0|²`.
+/// The bound (Q1) in nats, infinite where σ = 0, for data with mean square norm `second_moment = E|x_0|²`.
 pub fn mismatch_bound(sde: &dyn Sde, t: f64, second_moment: f64) -> f64 {
     let k = sde.coefficients(t);
     0.5 * (k.alpha / k.sigma).powi(2) * second_moment
@@ -21,9 +21,10 @@ pub fn mismatch_bound(sde: &dyn Sde, t: f64, second_moment: f64) -> f64 {
 /// dimensions.
 ///
 /// # Errors
-/// [`Error::Size`] for several components in more than two dimensions.
+/// [`Error::Size`] for several components in more than two dimensions; [`Error::Parameter`] where σ = 0.
 pub fn mismatch(mixture: &GaussianMixture, sde: &dyn Sde, t: f64) -> Result<f64> {
     let k = sde.coefficients(t);
+    check("sigma(t)", k.sigma, k.sigma > 0.0, "a positive number: a prior has a density")?;
     match (mixture.components(), mixture.dim()) {
         (1, _) => Ok(gaussian_mismatch(mixture, k.alpha, k.sigma)),
         (_, 1) => line_mismatch(mixture, sde, t),

@@ -1,7 +1,9 @@
 //! Integrals of smooth functions in one dimension.
 
+use std::sync::LazyLock;
+
 /// Nodes and weights of the n-point Gauss–Legendre rule on [−1, 1], by Newton's method on the Legendre polynomial.
-pub(crate) fn gauss_legendre(n: u32) -> Vec<(f64, f64)> {
+fn gauss_legendre(n: u32) -> Vec<(f64, f64)> {
     let order = f64::from(n);
     (1..=n)
         .map(|i| {
@@ -24,9 +26,9 @@ pub(crate) fn gauss_legendre(n: u32) -> Vec<(f64, f64)> {
 
 /// `∫_a^b f` by the 32-point Gauss–Legendre rule: exact to rounding for what is smooth on the scale of (a, b).
 pub(crate) fn integrate(a: f64, b: f64, mut f: impl FnMut(f64) -> f64) -> f64 {
+    static RULE: LazyLock<Vec<(f64, f64)>> = LazyLock::new(|| gauss_legendre(32));
     let (middle, half) = (0.5 * (a + b), 0.5 * (b - a));
-    let rule = gauss_legendre(32);
-    half * rule.iter().map(|(x, w)| w * f(middle + half * x)).sum::<f64>()
+    half * RULE.iter().map(|(x, w)| w * f(middle + half * x)).sum::<f64>()
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt::Debug;
 use std::ops::Deref;
 
-/// `α, σ` and the derivatives `α', (σ²)'` at one time: all that motion along the flow needs.
+/// `α, σ` and the derivatives `α', (σ²)', σ'` at one time: all that motion along the flow needs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Coefficients {
     /// Amplitude of the data, `α(t)`.
@@ -38,6 +38,8 @@ pub struct Coefficients {
     pub d_alpha: f64,
     /// `d(σ²)/dt`.
     pub d_sigma2: f64,
+    /// `dσ/dt`; infinite where σ starts like a square root, as at t = 0 of VP.
+    pub d_sigma: f64,
 }
 
 /// The Gaussian transition `q(x_t | x_s) = N(a x_s, var I)` for s < t:
@@ -66,7 +68,7 @@ pub trait Sde: Debug + Send + Sync {
     fn d_log_snr(&self, t: f64) -> f64;
     /// The inverse `t(λ)`.
     fn time_of_log_snr(&self, log_snr: f64) -> f64;
-    /// The transition from s to t, s ≤ t.
+    /// The transition from s to t, s < t, where `α_s > 0`.
     fn kernel(&self, s: f64, t: f64) -> Kernel;
     /// The end T of time, where sampling starts.
     fn end(&self) -> f64 {

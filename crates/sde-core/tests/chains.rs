@@ -302,3 +302,13 @@ fn r26_reverse_kernel_becomes_gaussian_with_the_cube_of_beta() {
     let slope = (wide / narrow).log10();
     assert!((2.5..3.5).contains(&slope), "{slope}");
 }
+
+/// A step that forgets nearly everything must not take its digits from what it forgets.
+#[test]
+fn r06_small_noise_after_large() {
+    let chain = Weights::new(&[0.5, 0.0], &[1.0, 1e-9]).unwrap();
+    assert!((chain.noise()[2] - 1e-9).abs() < 1e-24, "{}", chain.noise()[2]);
+    let chain = Weights::new(&[0.9, 1e-9], &[0.9, 1e-9]).unwrap();
+    let want = 1e-9 * (1.0_f64 + 0.81).sqrt();
+    assert!((chain.noise()[2] - want).abs() < 1e-12 * want, "{} {want}", chain.noise()[2]);
+}

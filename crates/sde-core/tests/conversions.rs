@@ -80,6 +80,34 @@ fn r29_ends_of_time() {
     assert!(Prediction::Edm { sigma_data: 0.0 }.into(Prediction::X0, start).is_err());
 }
 
+/// At t = 0 a model's own score, posterior mean and velocity turn into each other where they can: the values are those of a
+/// mixture, whose velocity is computed without any conversion.
+#[test]
+fn r29_score_and_velocity_at_the_clean_end() {
+    let data = mixture_1d();
+    for p in processes() {
+        let k = p.coefficients(0.0);
+        let (x, mut v) = (0.3, array![[0.0]]);
+        let mut flow = Reverse::probability_flow(&*p, data.score(&*p));
+        flow.drift(&array![[x]], Lanes { t: &[0.0], sample: &[0] }, &mut v).unwrap();
+        let (mut s, mut d) = ([0.0], [0.0]);
+        data.score(&*p).point(&[x], 0.0, &mut s, &mut d).unwrap();
+        let velocity = Prediction::Score.into(Prediction::Velocity, k).unwrap().apply(x, s[0]);
+        assert!((velocity - v[[0, 0]]).abs() < 1e-12 * (1.0 + velocity.abs()), "{p:?}");
+        if k.d_sigma2 > 0.0 {
+            let back = Prediction::Velocity.into(Prediction::Score, k).unwrap().apply(x, v[[0, 0]]);
+            assert!((back - s[0]).abs() < 1e-10 * (1.0 + s[0].abs()), "{p:?}");
+        }
+    }
+    // Rectified flow at t = 0: x_0 = x and ε = v + x; EDM: ε = v.
+    let (ot, edm) = (RectifiedFlow {}.coefficients(0.0), Edm::new(80.0).unwrap().coefficients(0.0));
+    let from = |to, k| Prediction::Velocity.into(to, k).unwrap();
+    assert!((from(Prediction::X0, ot).apply(0.3, 1.1) - 0.3).abs() < 1e-15);
+    assert!((from(Prediction::Epsilon, ot).apply(0.3, 1.1) - 1.4).abs() < 1e-15);
+    assert!((from(Prediction::Epsilon, edm).apply(0.3, 1.1) - 1.1).abs() < 1e-15);
+    assert!(Prediction::V.into(Prediction::Velocity, ot).is_ok());
+}
+
 #[test]
 fn a_batch_converts_row_by_row() {
     let p = VpLinear::default();

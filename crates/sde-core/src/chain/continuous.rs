@@ -98,6 +98,7 @@ impl Sde for ContinuousChain {
             sigma: sigma2.sqrt(),
             d_alpha: 0.5 * alpha * sigma2 * slope,
             d_sigma2: -alpha2 * sigma2 * slope,
+            d_sigma: -0.5 * alpha2 * sigma2.sqrt() * slope,
         }
     }
     fn f(&self, t: f64) -> f64 {

@@ -13,7 +13,7 @@ pub struct TerminalSnr {
     pub snr: f64,
     /// Its natural logarithm; −∞ where no signal is left.
     pub log_snr: f64,
-    /// Whether the ratio is above [`TerminalSnr::WARNING`].
+    /// Whether the ratio is above [`TerminalSnr::WARNING`], or is none because neither signal nor noise is left.
     pub warn: bool,
 }
 
@@ -25,7 +25,7 @@ impl TerminalSnr {
     /// The report on a process that ends with `ln(α_T²/σ_T²) = log_snr`.
     pub fn new(log_snr: f64) -> Self {
         let snr = log_snr.exp();
-        Self { snr, log_snr, warn: snr > Self::WARNING }
+        Self { snr, log_snr, warn: snr.is_nan() || snr > Self::WARNING }
     }
 
     /// The report on a process at its end; data of unit variance.

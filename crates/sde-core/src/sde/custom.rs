@@ -8,7 +8,8 @@
 //! f = α'/α,   λ' = 2 α'/α − (σ²)'/σ²,   g² = −σ² λ',   var(t|s) = −σ_t² expm1(λ_t − λ_s),
 //! ```
 //!
-//! the last without cancellation in `σ_t² − a² σ_s²`. `t(λ)` is found by bisection.
+//! the last with the digits that `λ_t − λ_s` has: all but those of λ/(t − s), far more than `σ_t² − a² σ_s²` keeps. `t(λ)` is
+//! found by bisection.
 
 use super::{Coefficients, Kernel, Sde};
 use crate::error::{Error, Result, check};
@@ -53,7 +54,7 @@ impl Custom {
         Ok(process)
     }
 
-    /// The same process with the derivatives `α'` and `(σ²)'` given.
+    /// The same process with the derivatives `α'` and `(σ²)'` given; they are taken as they are.
     #[must_use]
     pub fn with_derivatives(
         self,
@@ -96,7 +97,12 @@ impl Sde for Custom {
                 derivative(&|t| (self.sigma)(t).powi(2), t, self.end),
             ),
         };
-        Coefficients { alpha, sigma, d_alpha, d_sigma2 }
+        let d_sigma = if sigma > 0.0 {
+            0.5 * d_sigma2 / sigma
+        } else {
+            derivative(&*self.sigma, t, self.end)
+        };
+        Coefficients { alpha, sigma, d_alpha, d_sigma2, d_sigma }
     }
     fn f(&self, t: f64) -> f64 {
         let k = self.coefficients(t);
@@ -125,6 +131,9 @@ impl Sde for Custom {
         high
     }
     fn kernel(&self, s: f64, t: f64) -> Kernel {
+        if s.to_bits() == t.to_bits() {
+            return Kernel { a: 1.0, var: 0.0 };
+        }
         let (a, sigma) = ((self.alpha)(t) / (self.alpha)(s), (self.sigma)(t));
         let var = -sigma * sigma * (self.log_snr(t) - self.log_snr(s)).exp_m1();
         Kernel { a, var }

@@ -26,6 +26,7 @@ impl VarianceExploding {
     pub fn new(sigma_min: f64, sigma_max: f64) -> Result<Self> {
         check("sigma_min", sigma_min, sigma_min > 0.0, "a positive number")?;
         check("sigma_max", sigma_max, sigma_max > sigma_min, "a number above sigma_min")?;
+        check("sigma_max/sigma_min", sigma_max / sigma_min, true, "a finite ratio")?;
         Ok(Self(SigmaRange { sigma_min, sigma_max }))
     }
     /// `ln(σ_max/σ_min)`.
@@ -51,7 +52,7 @@ impl Sde for VarianceExploding {
     fn coefficients(&self, t: f64) -> Coefficients {
         let sigma = self.0.sigma_min * (self.0.sigma_max / self.0.sigma_min).powf(t);
         let d_sigma2 = 2.0 * self.rate() * sigma * sigma;
-        Coefficients { alpha: 1.0, sigma, d_alpha: 0.0, d_sigma2 }
+        Coefficients { alpha: 1.0, sigma, d_alpha: 0.0, d_sigma2, d_sigma: self.rate() * sigma }
     }
     fn f(&self, _t: f64) -> f64 {
         0.0
@@ -119,7 +120,7 @@ impl From<Edm> for EdmConstants {
 
 impl Sde for Edm {
     fn coefficients(&self, t: f64) -> Coefficients {
-        Coefficients { alpha: 1.0, sigma: t, d_alpha: 0.0, d_sigma2: 2.0 * t }
+        Coefficients { alpha: 1.0, sigma: t, d_alpha: 0.0, d_sigma2: 2.0 * t, d_sigma: 1.0 }
     }
     fn f(&self, _t: f64) -> f64 {
         0.0
@@ -152,7 +153,7 @@ pub struct RectifiedFlow {}
 
 impl Sde for RectifiedFlow {
     fn coefficients(&self, t: f64) -> Coefficients {
-        Coefficients { alpha: 1.0 - t, sigma: t, d_alpha: -1.0, d_sigma2: 2.0 * t }
+        Coefficients { alpha: 1.0 - t, sigma: t, d_alpha: -1.0, d_sigma2: 2.0 * t, d_sigma: 1.0 }
     }
     fn f(&self, t: f64) -> f64 {
         -1.0 / (1.0 - t)

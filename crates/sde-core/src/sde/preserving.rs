@@ -56,7 +56,8 @@ impl Sde for VpCosine {
         let alpha = (c * (1.0 - t)).sin() / n;
         let d_alpha = -c * (c * (1.0 - t)).cos() / n;
         let sigma = ((c * (t + 2.0 * self.s)).sin() * (c * t).sin()).sqrt() / n;
-        Coefficients { alpha, sigma, d_alpha, d_sigma2: -2.0 * alpha * d_alpha }
+        let d_sigma2 = -2.0 * alpha * d_alpha;
+        Coefficients { alpha, sigma, d_alpha, d_sigma2, d_sigma: 0.5 * d_sigma2 / sigma }
     }
     fn f(&self, t: f64) -> f64 {
         -self.c / (self.c * (1.0 - t)).tan()
@@ -77,7 +78,8 @@ impl Sde for VpCosine {
         let sin_cs = (self.c * self.s).sin();
         let (alpha2, sigma2) = (1.0 / (1.0 + (-log_snr).exp()), 1.0 / (1.0 + log_snr.exp()));
         let (cos_phi, sin_phi) = (alpha2.sqrt() * n, (sin_cs * sin_cs + sigma2 * n * n).sqrt());
-        let sin_ct = sigma2 * n * n / (sin_phi * n + cos_phi * sin_cs);
+        let denominator = sin_phi * n + cos_phi * sin_cs;
+        let sin_ct = if sigma2 > 0.0 { sigma2 * n * n / denominator } else { 0.0 };
         sin_ct.atan2(cos_phi * n + sin_phi * sin_cs) / self.c
     }
     fn kernel(&self, s: f64, t: f64) -> Kernel {
@@ -123,7 +125,8 @@ impl Sde for SubVp {
         let (beta, b) = (self.0.beta(t), self.0.integral(t));
         let (alpha, sigma) = ((-0.5 * b).exp(), -(-b).exp_m1());
         let d_sigma2 = 2.0 * sigma * beta * alpha * alpha;
-        Coefficients { alpha, sigma, d_alpha: -0.5 * beta * alpha, d_sigma2 }
+        let d_sigma = beta * alpha * alpha;
+        Coefficients { alpha, sigma, d_alpha: -0.5 * beta * alpha, d_sigma2, d_sigma }
     }
     fn f(&self, t: f64) -> f64 {
         -0.5 * self.0.beta(t)

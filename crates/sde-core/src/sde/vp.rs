@@ -81,15 +81,12 @@ impl From<VpLinear> for LinearBeta {
 impl Sde for VpLinear {
     fn coefficients(&self, t: f64) -> Coefficients {
         let (beta, b) = (self.0.beta(t), self.0.integral(t));
-        // One exponential for both: σ² = 1 − α² = −e (2 + e) with e = α − 1. Past B = 10 the sum 1 + e loses digits of α.
+        // One exponential for both: σ² = 1 − α² = −e (2 + e) with e = α − 1. Where α < ½ the sum 1 + e would lose digits.
         let e = (-0.5 * b).exp_m1();
-        let alpha = if b < 10.0 { 1.0 + e } else { (-0.5 * b).exp() };
-        Coefficients {
-            alpha,
-            sigma: (-e * (2.0 + e)).sqrt(),
-            d_alpha: -0.5 * beta * alpha,
-            d_sigma2: beta * alpha * alpha,
-        }
+        let alpha = if e > -0.5 { 1.0 + e } else { (-0.5 * b).exp() };
+        let (sigma, d_sigma2) = ((-e * (2.0 + e)).sqrt(), beta * alpha * alpha);
+        let d_sigma = 0.5 * d_sigma2 / sigma;
+        Coefficients { alpha, sigma, d_alpha: -0.5 * beta * alpha, d_sigma2, d_sigma }
     }
     fn f(&self, t: f64) -> f64 {
         -0.5 * self.0.beta(t)

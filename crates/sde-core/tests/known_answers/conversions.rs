@@ -57,7 +57,9 @@ pub(crate) fn edm_precond(case: &Case<'_>) -> Result<Value, String> {
     }
     let (sigma, sigma_data): (Vec<f64>, f64) = (case.get("sigma")?, case.get("sigma_data")?);
     let Grid { n, rho, sigma_min, sigma_max } = case.get("grid")?;
-    let all: Vec<_> = sigma.iter().map(|s| Preconditioning::edm(*s, sigma_data)).collect();
+    let all: Result<Vec<_>, _> =
+        sigma.iter().map(|s| Preconditioning::edm(*s, sigma_data)).collect();
+    let all = all.map_err(|e| e.to_string())?;
     let map = |f: &dyn Fn(&Preconditioning) -> f64| all.iter().map(f).collect::<Vec<_>>();
     Ok(json!({
         "c_skip": map(&|p| p.c_skip),

@@ -82,15 +82,17 @@ impl<'a> Evolution<'a> {
         check("steps", f64::from(steps), steps > 0, "at least 1")?;
         let (from, h) = (self.t, (to - self.t) / f64::from(steps));
         for i in 1..=steps {
-            self.step(h)?;
-            self.t = if i == steps { to } else { from + f64::from(i) * h };
+            let next = if i == steps { to } else { from + f64::from(i) * h };
+            self.step(next)?;
+            self.t = next;
         }
         Ok(())
     }
 
-    /// (P8).
-    fn step(&mut self, h: f64) -> Result<()> {
-        let (middle, end) = (self.rates(self.t + 0.5 * h)?, self.rates(self.t + h)?);
+    /// (P8) to the time `next`, which drift and noise are never asked beyond.
+    fn step(&mut self, next: f64) -> Result<()> {
+        let h = next - self.t;
+        let (middle, end) = (self.rates(0.5 * (self.t + next))?, self.rates(next)?);
         let mut coarse = self.nothing_moved();
         let mut p = self.p.clone();
         self.implicit_step(h, &end, &mut p, &mut coarse);

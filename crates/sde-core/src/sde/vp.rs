@@ -81,10 +81,16 @@ impl From<VpLinear> for LinearBeta {
 impl Sde for VpLinear {
     fn coefficients(&self, t: f64) -> Coefficients {
         let (beta, b) = (self.0.beta(t), self.0.integral(t));
-        // One exponential for both: σ² = 1 − α² = −e (2 + e) with e = α − 1. Where α < ½ the sum 1 + e would lose digits.
-        let e = (-0.5 * b).exp_m1();
-        let alpha = if e > -0.5 { 1.0 + e } else { (-0.5 * b).exp() };
-        let (sigma, d_sigma2) = ((-e * (2.0 + e)).sqrt(), beta * alpha * alpha);
+        // One exponential for both, by σ² = 1 − α² = −e (2 + e) with e = α − 1: e near the data, α near the noise, each
+        // where the other would lose digits.
+        let (alpha, sigma2) = if b < 1.4 {
+            let e = (-0.5 * b).exp_m1();
+            (1.0 + e, -e * (2.0 + e))
+        } else {
+            let alpha = (-0.5 * b).exp();
+            (alpha, 1.0 - alpha * alpha)
+        };
+        let (sigma, d_sigma2) = (sigma2.sqrt(), beta * alpha * alpha);
         let d_sigma = 0.5 * d_sigma2 / sigma;
         Coefficients { alpha, sigma, d_alpha: -0.5 * beta * alpha, d_sigma2, d_sigma }
     }

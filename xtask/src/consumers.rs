@@ -6,7 +6,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::run::{Error, Project, cargo, read, run, stdout_of, write};
+use crate::run::{Error, Project, cargo, file, read, run, stdout_of, write};
 
 /// Crates that stand alone, each with a program that uses it.
 const ALONE: &[(&str, &str)] = &[
@@ -52,8 +52,7 @@ pub(crate) struct Consumer {
 impl Consumer {
     /// An empty package with the project's `Cargo.lock`, so that it resolves to the same versions.
     pub(crate) fn new(project: &Project, name: &str, crates: &[&str]) -> Result<Self, Error> {
-        let folder = tempfile::tempdir()
-            .map_err(|source| Error::File { path: std::env::temp_dir(), source })?;
+        let folder = tempfile::tempdir().map_err(|source| file(&std::env::temp_dir(), source))?;
         let target = project.metadata.target_directory.join("consumers").into_std_path_buf();
         let consumer = Self { folder, target };
         consumer.write("Cargo.toml", &manifest(project.root(), name, crates))?;
@@ -67,9 +66,11 @@ impl Consumer {
     }
 
     /// `cargo` in the package; all consumers share one target folder beside the workspace's own.
+    /// LIBTORCH, which the workspace sets for this program, stays behind: no consumer may need it.
     pub(crate) fn cargo(&self) -> Command {
         let mut command = cargo();
         command.current_dir(self.folder.path()).env("CARGO_TARGET_DIR", &self.target);
+        command.env_remove("LIBTORCH");
         command
     }
 }

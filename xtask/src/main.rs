@@ -1,20 +1,27 @@
-//! The project's own commands: `cargo xtask test` proves what README says, `cargo xtask examples`
-//! runs every example and `cargo xtask ci` checks what a reviewer should not have to.
+//! The project's own commands: `cargo xtask libtorch` gets what the network needs, `cargo xtask sample`
+//! draws with it, `cargo xtask test` proves what README says, `cargo xtask examples` runs every example
+//! and `cargo xtask ci` checks what a reviewer should not have to.
 
 mod consumers;
 mod examples;
+mod libtorch;
 mod markdown;
 mod readme;
 mod run;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::libtorch::Wanted;
 use crate::run::{Error, Project};
 
 /// Set while README's own commands run, so that `cargo xtask test` among them does not start over.
 const INSIDE_TEST: &str = "SCORE_SDE_INSIDE_XTASK_TEST";
+
+/// What brings libtorch into a build.
+const TORCH: [&str; 2] = ["--features", "torch"];
 
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", about = "The project's own commands; they need Rust and bash")]
@@ -23,16 +30,33 @@ struct Cli {
     command: Command,
 }
 
-#[derive(Debug, Clone, Copy, Subcommand)]
+#[derive(Debug, Subcommand)]
 enum Command {
+    /// Install libtorch into .libtorch, or check the one that LIBTORCH names
+    ///
+    /// Once, with pip: 545 MB are downloaded and 525 MB kept. The commands below that need libtorch
+    /// begin with it.
+    Libtorch {
+        /// Keep what a GPU needs; 3 GB to download. Without this flag it is taken out
+        #[arg(long)]
+        cuda: bool,
+    },
+    /// Draw digits with the network in assets/digits-unet
+    #[command(disable_help_flag = true)]
+    Sample {
+        /// Arguments of the example; try --help
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
     /// All tests, every code block of README.md, and programs outside the workspace
     ///
-    /// First `cargo test --workspace`; then the code blocks of README.md, in order; then one small
-    /// program for each library crate that depends on that crate alone.
+    /// First libtorch and `cargo test --workspace`; then the code blocks of README.md, in order; then
+    /// one small program for each library crate that depends on that crate alone.
     Test,
     /// Run every example of the root package in release
     ///
-    /// The arguments come from a line `//! ci: --num 4` in the example; without one there are none.
+    /// The arguments come from a line `//! ci: --num 4` in the example; without one there are none. A
+    /// line `//! ci --features torch: --num 4` runs it again with what stands before the colon.
     Examples,
     /// Formatting, lints, documentation, examples: what CI checks after the tests
     Ci,
@@ -41,27 +65,25 @@ enum Command {
 /// A part of a command: what the headline says, and the work, which says in a phrase what it did.
 type Stage = (&'static str, fn(&Project) -> Result<String, Error>);
 
-impl Command {
-    fn stages(self) -> &'static [Stage] {
-        match self {
-            Self::Test => &[
-                ("workspace tests", workspace_tests),
-                ("README", readme::run_blocks),
-                ("consumers", consumers::build_all),
-            ],
-            Self::Examples => &[("examples", examples::run_all)],
-            Self::Ci => &[
-                ("format", format),
-                ("lints", lints),
-                ("documentation", documentation),
-                ("examples", examples::run_all),
-            ],
-        }
-    }
-}
+const TEST: &[Stage] = &[
+    ("libtorch", libtorch::stage),
+    ("workspace tests", workspace_tests),
+    ("README", readme::run_blocks),
+    ("consumers", consumers::build_all),
+];
+
+const EXAMPLES: &[Stage] = &[("libtorch", libtorch::stage), ("examples", examples::run_all)];
+
+const CI: &[Stage] = &[
+    ("format", format),
+    ("libtorch", libtorch::stage),
+    ("lints", lints),
+    ("documentation", documentation),
+    ("examples", examples::run_all),
+];
 
 fn workspace_tests(project: &Project) -> Result<String, Error> {
-    run::run(project.cargo().args(["test", "--workspace"]))?;
+    run::run(project.cargo().args(["test", "--workspace"]).args(TORCH))?;
     Ok("workspace tests".into())
 }
 
@@ -70,32 +92,53 @@ fn format(project: &Project) -> Result<String, Error> {
     Ok("format".into())
 }
 
+/// With libtorch, and what remains without it.
 fn lints(project: &Project) -> Result<String, Error> {
-    run::run(
-        project
-            .cargo()
-            .args(["clippy", "--workspace", "--all-targets"])
-            .args(["--", "-D", "warnings"]),
-    )?;
+    let strict = ["--all-targets", "--", "-D", "warnings"];
+    run::run(project.cargo().args(["clippy", "--workspace"]).args(TORCH).args(strict))?;
+    let without = ["-p", "pipeline", "-p", "score-sde", "--no-default-features"];
+    run::run(project.cargo().arg("clippy").args(without).args(strict))?;
     Ok("lints".into())
 }
 
 fn documentation(project: &Project) -> Result<String, Error> {
     let mut doc = project.cargo();
-    run::run(doc.args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))?;
+    doc.args(["doc", "--workspace", "--no-deps"]).args(TORCH).env("RUSTDOCFLAGS", "-D warnings");
+    run::run(&mut doc)?;
     Ok("documentation".into())
 }
 
-fn perform(command: Command) -> Result<String, Error> {
-    let project = Project::find()?;
+fn sample(project: &Project, args: &[OsString]) -> Result<(), Error> {
+    println!("{}", libtorch::stage(project)?);
+    let mut cargo = project.cargo();
+    cargo.args(["run", "--release"]).args(TORCH).args(["--example", "vp_sde_sample"]);
+    run::run(cargo.args(["--", "--model", "assets/digits-unet"]).args(args))
+}
+
+/// Does the stages in order, and sums up what they did.
+fn perform(project: &Project, stages: &[Stage]) -> Result<(), Error> {
     let mut done = Vec::new();
-    for (name, work) in command.stages() {
+    for &(name, work) in stages {
         println!("\n==> {name}");
-        done.push(
-            work(&project).map_err(|source| Error::Stage { name, source: Box::new(source) })?,
-        );
+        done.push(work(project).map_err(|source| Error::Stage { name, source: Box::new(source) })?);
     }
-    Ok(done.join(", "))
+    println!("\npassed: {}", done.join(", "));
+    Ok(())
+}
+
+fn obey(command: &Command) -> Result<(), Error> {
+    let project = Project::find()?;
+    match command {
+        Command::Libtorch { cuda } => {
+            let wanted = if *cuda { Wanted::Cuda } else { Wanted::Cpu };
+            println!("{}", libtorch::get(&project, wanted)?);
+            Ok(())
+        }
+        Command::Sample { args } => sample(&project, args),
+        Command::Test => perform(&project, TEST),
+        Command::Examples => perform(&project, EXAMPLES),
+        Command::Ci => perform(&project, CI),
+    }
 }
 
 fn main() -> ExitCode {
@@ -104,11 +147,8 @@ fn main() -> ExitCode {
         println!("cargo xtask test: skipped, it is already running");
         return ExitCode::SUCCESS;
     }
-    match perform(command) {
-        Ok(done) => {
-            println!("\npassed: {done}");
-            ExitCode::SUCCESS
-        }
+    match obey(&command) {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("\nfailed: {error}");
             ExitCode::FAILURE

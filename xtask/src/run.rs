@@ -8,6 +8,8 @@ use std::process::{Command, ExitStatus, Stdio};
 
 use cargo_metadata::{Metadata, MetadataCommand};
 
+use crate::libtorch;
+
 /// Why a command stopped.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
@@ -23,6 +25,8 @@ pub(crate) enum Error {
     Readme { line: usize, what: String },
     #[error("a program that uses `{user}` alone pulls in `{found}`")]
     PullsIn { user: String, found: String },
+    #[error(transparent)]
+    Libtorch(#[from] libtorch::Error),
     #[error("cargo metadata: {0}")]
     Metadata(#[from] cargo_metadata::Error),
 }
@@ -59,17 +63,14 @@ pub(crate) fn cargo() -> Command {
 /// Runs a command with its output on the terminal.
 pub(crate) fn run(command: &mut Command) -> Result<(), Error> {
     println!("$ {}", spelled(command));
-    let status =
-        command.status().map_err(|source| Error::Start { command: spelled(command), source })?;
+    let status = command.status().map_err(|source| start(command, source))?;
     succeeded(command, status)
 }
 
 /// Runs a command and returns what it wrote to stdout.
 pub(crate) fn stdout_of(command: &mut Command) -> Result<String, Error> {
-    let output = command
-        .stderr(Stdio::inherit())
-        .output()
-        .map_err(|source| Error::Start { command: spelled(command), source })?;
+    let output =
+        command.stderr(Stdio::inherit()).output().map_err(|source| start(command, source))?;
     succeeded(command, output.status)?;
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
@@ -82,7 +83,7 @@ fn succeeded(command: &Command, status: ExitStatus) -> Result<(), Error> {
 }
 
 /// The command as a person would type it: the program without its folder, of a script the first line.
-fn spelled(command: &Command) -> String {
+pub(crate) fn spelled(command: &Command) -> String {
     let program = Path::new(command.get_program());
     let mut text =
         program.file_name().unwrap_or(program.as_os_str()).to_string_lossy().into_owned();
@@ -96,16 +97,24 @@ fn spelled(command: &Command) -> String {
     }
 }
 
+/// The error of a command that did not start.
+pub(crate) fn start(command: &Command, source: io::Error) -> Error {
+    Error::Start { command: spelled(command), source }
+}
+
+/// The error of a file or a folder.
+pub(crate) fn file(path: &Path, source: io::Error) -> Error {
+    Error::File { path: path.to_owned(), source }
+}
+
 pub(crate) fn read(path: &Path) -> Result<String, Error> {
-    fs::read_to_string(path).map_err(|source| Error::File { path: path.to_owned(), source })
+    fs::read_to_string(path).map_err(|source| file(path, source))
 }
 
 /// Writes a file, making the folders above it.
 pub(crate) fn write(path: &Path, text: &str) -> Result<(), Error> {
     let folders = path.parent().map_or(Ok(()), fs::create_dir_all);
-    folders
-        .and_then(|()| fs::write(path, text))
-        .map_err(|source| Error::File { path: path.to_owned(), source })
+    folders.and_then(|()| fs::write(path, text)).map_err(|source| file(path, source))
 }
 
 #[cfg(test)]

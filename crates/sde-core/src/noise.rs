@@ -26,6 +26,10 @@ pub enum Purpose {
     Dequantisation = 2,
     /// The noise and times of a training loss.
     Training = 3,
+    /// The values of weights before training.
+    Weights = 4,
+    /// The probes of a trace estimator.
+    Probe = 5,
 }
 
 /// A source of noise for one seed and purpose.

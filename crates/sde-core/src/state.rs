@@ -37,7 +37,10 @@ impl Tolerance {
     }
 
     /// Refuses what f64 arithmetic cannot meet; see [`State::check_tolerance`].
-    pub(crate) fn check(self) -> Result<()> {
+    ///
+    /// # Errors
+    /// [`Error::Parameter`](crate::Error::Parameter) naming the number.
+    pub fn check(self) -> Result<()> {
         check("rtol", self.rtol, self.rtol >= 100.0 * f64::EPSILON, "at least 2.3e-14")?;
         check("atol", self.atol, self.atol > 0.0, "a positive number")?;
         Ok(())

@@ -1,0 +1,276 @@
+//! A libtorch tensor as a batch of samples: `[B, …]` in f64, on any device.
+//!
+//! Solvers and losses see a [`State`]: operations on rows, with f64 coefficients from the host. Numbers stay in f64 here
+//! and become f32 inside the network, at one place. Operations on tensors that are part of a graph stay on it, so a loss
+//! that is generic over the state has gradients.
+//!
+//! The operations of a [`State`] cannot fail, those of libtorch can, by running out of memory. A batch that failed
+//! remembers why: its error norms are NaN, and the next evaluation of a network reports it ([`Batch::check`]).
+
+use tch::{Device, Kind, Tensor};
+
+use sde_core::state::{State, Tolerance, max_or_nan};
+
+use crate::error::{Error, Result};
+
+/// A batch of samples on a device; row i is sample i.
+#[derive(Debug)]
+pub struct Batch {
+    tensor: Tensor,
+    failure: Option<String>,
+}
+
+impl Batch {
+    /// A batch of the rows of `tensor`, brought to f64.
+    ///
+    /// # Errors
+    /// A tensor without axes, or no memory.
+    pub fn new(tensor: &Tensor) -> Result<Self> {
+        if tensor.dim() == 0 {
+            let expected = "[B, …]".into();
+            return Err(Error::Shape { what: "a batch", found: vec![], expected });
+        }
+        let mut own = tensor.f_to_kind(Kind::Double)?.f_contiguous()?;
+        if own.data_ptr() == tensor.data_ptr() && !own.requires_grad() {
+            own = own.f_empty_like()?; // operations on rows write in place: never into a caller's memory
+            own.f_copy_(tensor)?;
+        }
+        Ok(Self { tensor: own, failure: None })
+    }
+
+    /// A batch of host numbers in row-major order.
+    ///
+    /// # Errors
+    /// When their number is not that of the shape, or memory runs out.
+    pub fn from_host(values: &[f64], shape: &[i64], device: Device) -> Result<Self> {
+        if values.len() as i64 != shape.iter().product::<i64>() {
+            let expected = format!("{} numbers, as many as were given", values.len());
+            return Err(Error::Shape { what: "a batch", found: shape.to_vec(), expected });
+        }
+        Self::new(&Tensor::f_from_slice(values)?.f_reshape(shape)?.f_to_device(device)?)
+    }
+
+    /// The numbers on the host, in row-major order.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check).
+    pub fn to_host(&self) -> Result<Vec<f64>> {
+        self.check()?;
+        host(&self.tensor)
+    }
+
+    /// The tensor, f64.
+    pub fn tensor(&self) -> &Tensor {
+        &self.tensor
+    }
+
+    /// Its axes.
+    pub fn shape(&self) -> Vec<i64> {
+        self.tensor.size()
+    }
+
+    /// Whether everything that led to this batch worked.
+    ///
+    /// # Errors
+    /// The first failure.
+    pub fn check(&self) -> Result<()> {
+        self.failure.as_ref().map_or(Ok(()), |why| Err(torch_ext::Error::Torch(why.clone()).into()))
+    }
+
+    /// Replaces the tensor by the result of `work`, or remembers that it, or one of its sources, failed.
+    fn set(&mut self, sources: &[&Self], work: impl FnOnce(&mut Tensor) -> Result<()>) {
+        let inherited = sources.iter().find_map(|b| b.failure.clone());
+        let failed = inherited.or_else(|| work(&mut self.tensor).err().map(|e| e.to_string()));
+        self.failure = self.failure.take().or(failed);
+    }
+
+    /// One number for each row as a tensor that broadcasts over the row.
+    pub(crate) fn column(&self, c: &[f64]) -> Result<Tensor> {
+        let mut shape = vec![1; self.tensor.dim()];
+        shape[0] = c.len() as i64;
+        Ok(Tensor::f_from_slice(c)?.f_reshape(&shape)?.f_to_device(self.tensor.device())?)
+    }
+
+    fn index(&self, rows: &[usize]) -> Result<Tensor> {
+        let rows: Vec<i64> = rows.iter().map(|&i| i as i64).collect();
+        Ok(Tensor::f_from_slice(&rows)?.f_to_device(self.tensor.device())?)
+    }
+
+    /// The mean or sum over everything but the rows, on the host: one device read.
+    fn row_sums(x: &Tensor) -> Result<Vec<f64>> {
+        let axes: Vec<i64> = (1..x.dim() as i64).collect();
+        host(&if axes.is_empty() {
+            x.shallow_clone()
+        } else {
+            x.f_sum_dim_intlist(axes, false, None)?
+        })
+    }
+
+    /// `Σ_j c_j x_j`: in the memory of `out` unless the result is part of a graph.
+    fn weighted_sum(&self, out: &mut Tensor, terms: &[(Tensor, &Tensor)]) -> Result<()> {
+        let Some(((c, x), rest)) = terms.split_first() else {
+            let _ = out.f_zero_()?;
+            return Ok(());
+        };
+        let on_graph = out.requires_grad() || terms.iter().any(|(_, x)| x.requires_grad());
+        let mut sum = if on_graph { x.f_mul(c)? } else { x.f_mul_out(out, c)? };
+        for (c, x) in rest {
+            sum = sum.f_addcmul_(x, c)?;
+        }
+        if on_graph {
+            *out = sum;
+        }
+        Ok(())
+    }
+}
+
+/// The numbers of an f64 tensor on the host.
+fn host(tensor: &Tensor) -> Result<Vec<f64>> {
+    let tensor = tensor.f_detach()?.f_to_device(Device::Cpu)?.f_contiguous()?;
+    let mut values = vec![0.0; tensor.numel()];
+    tensor.f_copy_data(&mut values, tensor.numel())?;
+    Ok(values)
+}
+
+/// `h_i w`.
+fn times(h: &[f64], w: f64) -> Vec<f64> {
+    h.iter().map(|h| h * w).collect()
+}
+
+impl State for Batch {
+    type Tolerance = Tolerance;
+
+    fn check_tolerance(tol: &Tolerance) -> sde_core::Result<()> {
+        tol.check()
+    }
+
+    fn samples(&self) -> usize {
+        self.tensor.size().first().map_or(0, |&n| usize::try_from(n).unwrap_or(0))
+    }
+
+    fn sample_len(&self) -> usize {
+        self.tensor.size().iter().skip(1).map(|&n| usize::try_from(n).unwrap_or(0)).product()
+    }
+
+    fn zeros_like(&self) -> Self {
+        let zeros = self.tensor.f_detach().and_then(|t| t.f_zeros_like());
+        let (tensor, failure) = match zeros {
+            Ok(tensor) => (tensor, self.failure.clone()),
+            Err(e) => (self.tensor.shallow_clone(), Some(torch_ext::Error::from(e).to_string())),
+        };
+        Self { tensor, failure }
+    }
+
+    fn fit(&mut self, like: &Self) {
+        let (mine, wanted) = (self.tensor.size(), like.tensor.size());
+        let keeps = mine.len() == wanted.len() && mine[1..] == wanted[1..] && mine[0] >= wanted[0];
+        if keeps && !self.tensor.requires_grad() {
+            self.set(&[like], |t| {
+                *t = t.f_narrow(0, 0, wanted[0])?;
+                Ok(())
+            });
+        } else {
+            *self = like.zeros_like();
+        }
+    }
+
+    fn assign(&mut self, src: &Self) {
+        self.set(&[src], |t| Ok(t.f_copy_(&src.tensor)?));
+    }
+
+    fn stage<'a, K>(&mut self, y: &Self, h: &[f64], w: &[f64], k: K)
+    where
+        K: Fn(usize) -> &'a Self + Copy,
+        Self: 'a,
+    {
+        let used = w.iter().enumerate().filter(|(_, w)| **w != 0.0);
+        let steps: Vec<_> = used.map(|(j, w)| (times(h, *w), k(j))).collect();
+        let ones = vec![1.0; h.len()];
+        let terms: Vec<(&[f64], &Self)> = std::iter::once((ones.as_slice(), y))
+            .chain(steps.iter().map(|(c, k)| (c.as_slice(), *k)))
+            .collect();
+        self.combine(&terms);
+    }
+
+    fn raise_error_norm<'a, K>(
+        &mut self,
+        h: &[f64],
+        e: &[f64],
+        k: K,
+        (y, z): (&Self, &Self),
+        tol: &Tolerance,
+        norm: &mut [f64],
+    ) where
+        K: Fn(usize) -> &'a Self + Copy,
+        Self: 'a,
+    {
+        let used = e.iter().enumerate().filter(|(_, e)| **e != 0.0);
+        let errors: Vec<_> = used.map(|(j, e)| (times(h, *e), k(j))).collect();
+        let terms: Vec<(&[f64], &Self)> = errors.iter().map(|(c, k)| (c.as_slice(), *k)).collect();
+        self.combine(&terms);
+        let n = self.sample_len().max(1) as f64;
+        let mut squares = Vec::new();
+        self.set(&[y, z], |error| {
+            let size = y.tensor.f_abs()?.f_maximum(&z.tensor.f_abs()?)?;
+            let scale = size.f_mul(&Tensor::from(tol.rtol))?.f_add(&Tensor::from(tol.atol))?;
+            squares = Self::row_sums(&error.f_div(&scale)?.f_square()?)?;
+            Ok(())
+        });
+        if self.failure.is_some() {
+            norm.fill(f64::NAN);
+        } else {
+            let sums = norm.iter_mut().zip(squares);
+            sums.for_each(|(norm, square)| *norm = max_or_nan(*norm, (square / n).sqrt()));
+        }
+    }
+
+    fn combine(&mut self, terms: &[(&[f64], &Self)]) {
+        let sources: Vec<&Self> = terms.iter().map(|(_, x)| *x).collect();
+        let columns: Result<Vec<_>> =
+            terms.iter().map(|(c, x)| Ok((x.column(c)?, &x.tensor))).collect();
+        let like = Self { tensor: self.tensor.shallow_clone(), failure: None };
+        self.set(&sources, |out| like.weighted_sum(out, &columns?));
+    }
+
+    fn take_where(&mut self, src: &Self, take: &[bool]) {
+        let mut shape = vec![1; self.tensor.dim()];
+        shape[0] = take.len() as i64;
+        self.set(&[src], |t| {
+            let mask = Tensor::f_from_slice(take)?.f_reshape(&shape)?.f_to_device(t.device())?;
+            let chosen = src.tensor.f_where_self(&mask, t)?;
+            Ok(t.f_copy_(&chosen)?)
+        });
+    }
+
+    fn compact(&mut self, keep: &[usize]) {
+        let index = self.index(keep);
+        self.set(&[], |t| {
+            *t = t.f_index_select(0, &index?)?;
+            Ok(())
+        });
+    }
+
+    fn scatter(&mut self, to: &[usize], src: &Self) {
+        let index = self.index(to);
+        self.set(&[src], |t| {
+            let _ = t.f_index_copy_(0, &index?, &src.tensor)?;
+            Ok(())
+        });
+    }
+
+    fn add_squared_norm(&self, out: &mut [f64]) {
+        let squares = self.check().and_then(|()| Self::row_sums(&self.tensor.f_square()?));
+        match squares {
+            Ok(squares) => out.iter_mut().zip(squares).for_each(|(o, s)| *o += s),
+            Err(_) => out.fill(f64::NAN),
+        }
+    }
+
+    fn fill_rows(&mut self, mut fill: impl FnMut(usize, &mut [f64])) {
+        let (rows, n) = (self.samples(), self.sample_len());
+        let mut values = vec![0.0; rows * n];
+        values.chunks_exact_mut(n.max(1)).enumerate().for_each(|(i, row)| fill(i, row));
+        let shape = self.tensor.size();
+        self.set(&[], |t| Ok(t.f_copy_(&Tensor::f_from_slice(&values)?.f_reshape(&shape)?)?));
+    }
+}

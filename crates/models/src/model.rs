@@ -1,0 +1,157 @@
+//! A network with its weights and what they mean, in files that describe themselves.
+//!
+//! A directory holds
+//!
+//! | file | content |
+//! |---|---|
+//! | `config.json` | the network, as diffusers has it |
+//! | `diffusion_pytorch_model.safetensors` | its weights, and in its metadata copies of the two texts |
+//! | `sde.toml` | process, prediction, label, shape: a [`Description`] |
+//!
+//! so Python opens it, and the safetensors file alone is a model too. A directory of diffusers has no `sde.toml`; such a
+//! network can be evaluated, and is a score once a description is given.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use tch::{Device, Kind, Tensor};
+use torch_ext::Weights;
+use torch_ext::weights::{write_weights, write_whole};
+
+use crate::description::Description;
+use crate::error::{Error, Result};
+use crate::parameters::Parameters;
+use crate::report::Mismatch;
+use crate::unet::{UNet, UNetConfig};
+
+/// Names of the files.
+const CONFIG: &str = "config.json";
+const WEIGHTS: &str = "diffusion_pytorch_model.safetensors";
+const DESCRIPTION: &str = "sde.toml";
+
+/// A network, its weights and their meaning.
+#[derive(Debug)]
+pub struct Model {
+    /// The network, connected to `parameters`.
+    pub unet: UNet,
+    /// Its weights.
+    pub parameters: Parameters,
+    /// What they mean; `None` for a directory that does not say.
+    pub description: Option<Description>,
+}
+
+impl Model {
+    /// Connects a network to its weights.
+    ///
+    /// # Errors
+    /// A weight that is not there.
+    pub fn new(
+        config: &UNetConfig,
+        parameters: Parameters,
+        description: Option<Description>,
+    ) -> Result<Self> {
+        let unet = parameters.connect(|b| UNet::new(config, b))?;
+        Ok(Self { unet, parameters, description })
+    }
+
+    /// A network before training; equal seeds give equal weights.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn fresh(config: &UNetConfig, description: Description, seed: u64) -> Result<Self> {
+        let parameters = Parameters::fresh(&UNet::layout(config)?, seed, Device::Cpu)?;
+        Self::new(config, parameters, Some(description))
+    }
+
+    /// Reads a model: a directory, or a safetensors file that carries its description.
+    ///
+    /// # Errors
+    /// What is not there, cannot be read or does not fit together; tensors are compared both ways before any is read.
+    pub fn open(path: impl AsRef<Path>, device: Device) -> Result<Self> {
+        let path = path.as_ref();
+        let (config, weights, description) =
+            if path.is_dir() { directory(path)? } else { file(path)? };
+        let parameters = load(&weights, &config, device)?;
+        Self::new(&config, parameters, description)
+    }
+
+    /// Writes the three files into a directory, which is made if need be, each whole or not at all; the weights last.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub fn save(&self, folder: impl AsRef<Path>) -> Result<()> {
+        save(folder.as_ref(), self.unet.config(), self.description.as_ref(), &self.parameters)
+    }
+}
+
+/// Writes a model whose weights are `parameters`, those of an average for one.
+///
+/// # Errors
+/// As [`Model::save`].
+pub fn save(
+    folder: &Path,
+    config: &UNetConfig,
+    description: Option<&Description>,
+    parameters: &Parameters,
+) -> Result<()> {
+    std::fs::create_dir_all(folder)
+        .map_err(|source| Error::File { path: folder.into(), source })?;
+    let mut metadata: BTreeMap<String, String> = [("format".into(), "pt".into())].into();
+    let mut write = |name: &str, text: String| {
+        write_whole(folder.join(name), text.as_bytes())?;
+        metadata.insert(name.into(), text);
+        Ok::<_, Error>(())
+    };
+    write(CONFIG, config.to_json()?)?;
+    if let Some(description) = description {
+        write(DESCRIPTION, description.to_toml()?)?;
+    }
+    Ok(write_weights(folder.join(WEIGHTS), parameters.iter(), &metadata)?)
+}
+
+type Parts = (UNetConfig, Weights, Option<Description>);
+
+fn directory(path: &Path) -> Result<Parts> {
+    let inner = path.join("unet"); // a pipeline of diffusers
+    let folder: PathBuf =
+        if !path.join(CONFIG).exists() && inner.is_dir() { inner } else { path.into() };
+    for name in [CONFIG, WEIGHTS] {
+        if !folder.join(name).exists() {
+            let what = format!("found no {name} in it, expected {CONFIG} and {WEIGHTS}");
+            return Err(Error::NoModel { path: folder, what });
+        }
+    }
+    let config = UNetConfig::read(&folder.join(CONFIG))?;
+    let description = [&folder, path].map(|place| place.join(DESCRIPTION));
+    let description = description.iter().find(|file| file.exists());
+    let description = description.map(|file| Description::read(file)).transpose()?;
+    Ok((config, Weights::open(folder.join(WEIGHTS))?, description))
+}
+
+fn file(path: &Path) -> Result<Parts> {
+    let weights = Weights::open(path)?;
+    let Some(config) = weights.metadata(CONFIG) else {
+        let what = format!(
+            "its metadata have no {CONFIG}, expected a model's directory or its {WEIGHTS} as `sde train` writes it"
+        );
+        return Err(Error::NoModel { path: path.into(), what });
+    };
+    let config = UNetConfig::parse(config).map_err(|e| e.in_file(path))?;
+    let description = weights.metadata(DESCRIPTION).map(Description::parse).transpose();
+    let description = description.map_err(|e| e.in_file(path))?;
+    Ok((config, weights, description))
+}
+
+/// The weights of a network in f32, after comparing names and shapes both ways.
+fn load(weights: &Weights, config: &UNetConfig, device: Device) -> Result<Parameters> {
+    let layout = UNet::layout(config)?;
+    if let Some(mismatch) = Mismatch::between(&layout, &weights.shapes()) {
+        return Err(Error::Mismatch { path: weights.path().into(), mismatch });
+    }
+    let read = |name: String| {
+        let tensor = weights.tensor(&name, Some(Kind::Float), device)?;
+        Ok::<(String, Tensor), Error>((name, tensor))
+    };
+    let tensors = layout.into_iter().map(|entry| read(entry.name)).collect::<Result<_>>()?;
+    Ok(Parameters::from_map(tensors))
+}

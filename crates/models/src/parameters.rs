@@ -1,0 +1,160 @@
+//! The named tensors of a network: their list, fresh values, and values from a file.
+//!
+//! A network is built by asking a [`Builder`] for each of its tensors by name and shape. The same walk lists them
+//! ([`Layout`]) and connects them, so the list cannot differ from the network.
+
+use std::collections::BTreeMap;
+
+use sde_core::{Noise, Purpose};
+use tch::{Device, Kind, Tensor};
+
+use crate::error::{Error, Result};
+
+/// How a tensor begins before training.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Init {
+    /// Uniform on ±bound: `bound = 1/√fan_in` for weights and biases (`PyTorch`'s rule).
+    Uniform(f64),
+    /// All the same.
+    Constant(f64),
+}
+
+/// A tensor that a network has.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// Its key in a checkpoint.
+    pub name: String,
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// Its value before training.
+    pub init: Init,
+}
+
+/// All tensors of a network, in the order in which it is built.
+pub type Layout = Vec<Entry>;
+
+/// Hands a network its tensors.
+pub struct Builder<'a> {
+    fetch: &'a mut dyn FnMut(Entry) -> Result<Tensor>,
+}
+
+impl std::fmt::Debug for Builder<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Builder")
+    }
+}
+
+impl<'a> Builder<'a> {
+    /// A builder that gets tensors from `fetch`.
+    pub fn new(fetch: &'a mut dyn FnMut(Entry) -> Result<Tensor>) -> Self {
+        Self { fetch }
+    }
+
+    /// The tensor of this name.
+    ///
+    /// # Errors
+    /// Where it comes from has none.
+    pub fn tensor(&mut self, name: String, shape: &[i64], init: Init) -> Result<Tensor> {
+        let shape = shape.iter().map(|&n| usize::try_from(n).unwrap_or(0)).collect();
+        (self.fetch)(Entry { name, shape, init })
+    }
+}
+
+/// Lists the tensors that `build` asks for.
+///
+/// # Errors
+/// Those of `build`.
+pub fn layout<N>(build: impl FnOnce(&mut Builder<'_>) -> Result<N>) -> Result<Layout> {
+    let mut entries = Vec::new();
+    let mut list = |entry| {
+        entries.push(entry);
+        Ok(Tensor::new())
+    };
+    build(&mut Builder::new(&mut list))?;
+    Ok(entries)
+}
+
+/// Tensors by name. Clones share their memory.
+#[derive(Debug)]
+pub struct Parameters(BTreeMap<String, Tensor>);
+
+impl Parameters {
+    /// Values before training, the same for a seed on every machine: tensor i draws from the keyed noise of sample i.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn fresh(layout: &Layout, seed: u64, device: Device) -> Result<Self> {
+        let noise = Noise::new(seed, Purpose::Weights);
+        let draw = |(i, entry): (u64, &Entry)| {
+            let mut values = vec![0.0; entry.shape.iter().product()];
+            match entry.init {
+                Init::Constant(c) => values.fill(c),
+                Init::Uniform(bound) => {
+                    noise.uniform(i, 0, &mut values);
+                    values.iter_mut().for_each(|u| *u = bound * (2.0 * *u - 1.0));
+                }
+            }
+            let shape: Vec<i64> = entry.shape.iter().map(|&n| n as i64).collect();
+            let tensor = Tensor::f_from_slice(&values)?.f_reshape(&shape)?;
+            Ok((entry.name.clone(), tensor.f_to_kind(Kind::Float)?.f_to_device(device)?))
+        };
+        (0..).zip(layout).map(draw).collect::<Result<_>>().map(Self)
+    }
+
+    /// Values made elsewhere.
+    pub fn from_map(tensors: BTreeMap<String, Tensor>) -> Self {
+        Self(tensors)
+    }
+
+    /// Connects a network to these tensors: they are shared with it, not copied.
+    ///
+    /// # Errors
+    /// Those of `build`; a tensor that is not here.
+    pub fn connect<N>(&self, build: impl FnOnce(&mut Builder<'_>) -> Result<N>) -> Result<N> {
+        let mut share = |entry: Entry| match self.0.get(&entry.name) {
+            Some(tensor) => Ok(tensor.shallow_clone()),
+            None => Err(Error::Config {
+                key: entry.name,
+                found: "no tensor".into(),
+                expected: format!("one of the shape {:?}", entry.shape),
+            }),
+        };
+        build(&mut Builder::new(&mut share))
+    }
+
+    /// Names and tensors, sorted by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.0.iter().map(|(name, tensor)| (name.as_str(), tensor))
+    }
+
+    /// The tensors, in the order of their names.
+    pub fn tensors(&self) -> Vec<&Tensor> {
+        self.0.values().collect()
+    }
+
+    /// How many numbers there are.
+    pub fn count(&self) -> usize {
+        self.0.values().map(Tensor::numel).sum()
+    }
+
+    /// A copy with memory of its own, outside any graph.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn copy(&self) -> Result<Self> {
+        let copy = |(name, t): (&String, &Tensor)| {
+            let mut copy = t.f_detach()?.f_empty_like()?;
+            copy.f_copy_(&t.f_detach()?)?;
+            Ok((name.clone(), copy))
+        };
+        self.0.iter().map(copy).collect::<Result<_>>().map(Self)
+    }
+
+    /// Makes gradients of these tensors available, as training needs.
+    ///
+    /// # Errors
+    /// A tensor of a kind without gradients.
+    pub fn track_gradients(&self) -> Result<()> {
+        self.0.values().try_for_each(|t| Ok(t.f_set_requires_grad(true).map(drop)?))
+    }
+}

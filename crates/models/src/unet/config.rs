@@ -1,0 +1,377 @@
+//! `config.json` of a diffusers `UNet2DModel`: keys, defaults where a key is absent, and what each means.
+//!
+//! Two checkpoints with the same tensors can need different arithmetic (padding, `norm_eps`, the order of sine and
+//! cosine), so everything is taken from the file and nothing is guessed from the tensors. An absent
+//! `attention_head_dim` means 8, a `null` one head as wide as the layer. Keys of other versions are ignored and listed.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::error::{Error, Result};
+
+/// The configuration of a U-Net. Fields have the names and defaults of diffusers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+#[expect(clippy::struct_excessive_bools, reason = "the format's own flags")]
+pub struct UNetConfig {
+    /// `"UNet2DModel"`.
+    #[serde(rename = "_class_name")]
+    pub class_name: String,
+    /// Height and width that the model was trained on, for callers; the network takes others too.
+    pub sample_size: Option<Size>,
+    /// Channels of the input.
+    pub in_channels: i64,
+    /// Channels of the output.
+    pub out_channels: i64,
+    /// Whether the input is `2x − 1` of what is given.
+    pub center_input_sample: bool,
+    /// How a time becomes a vector.
+    pub time_embedding_type: TimeEmbeddingType,
+    /// Width of the time embedding; four times the first block's when absent.
+    pub time_embedding_dim: Option<i64>,
+    /// Positional embedding: taken from the number of frequencies.
+    pub freq_shift: i64,
+    /// Positional embedding: cosines first.
+    pub flip_sin_to_cos: bool,
+    /// Blocks on the way down, the finest first.
+    pub down_block_types: Vec<BlockType>,
+    /// The block at the bottom; none for `null`.
+    pub mid_block_type: Option<String>,
+    /// Blocks on the way up, the coarsest first.
+    pub up_block_types: Vec<BlockType>,
+    /// Channels of each level, the finest first.
+    pub block_out_channels: Vec<i64>,
+    /// `ResNet` blocks of a level on the way down; one more on the way up.
+    pub layers_per_block: usize,
+    /// The middle block's sums are divided by this.
+    pub mid_block_scale_factor: f64,
+    /// 1: strided convolutions pad all sides; 0: right and bottom only.
+    pub downsample_padding: i64,
+    /// How `AttnDownBlock2D` halves; only `conv` so far.
+    pub downsample_type: Resampling,
+    /// How `AttnUpBlock2D` doubles; only `conv` so far.
+    pub upsample_type: Resampling,
+    /// Dropout inside the `ResNet` blocks, in training.
+    pub dropout: f64,
+    /// Activation of the `ResNet` blocks.
+    pub act_fn: Activation,
+    /// Channels of an attention head; `null` is one head.
+    #[serde(default = "eight")]
+    pub attention_head_dim: Option<i64>,
+    /// Groups of every group norm.
+    pub norm_num_groups: Option<i64>,
+    /// Groups of the middle block's attention norm, where they differ.
+    pub attn_norm_num_groups: Option<i64>,
+    /// ε of every group norm.
+    pub norm_eps: f64,
+    /// How the time enters a `ResNet` block; only `default` (added) so far.
+    pub resnet_time_scale_shift: TimeEntry,
+    /// Whether the middle block attends.
+    pub add_attention: bool,
+    /// How a class becomes a vector; only the table (`null`) so far.
+    pub class_embed_type: Option<String>,
+    /// Rows of the class table; no classes when absent.
+    pub num_class_embeds: Option<i64>,
+    /// Rows of a learned time table.
+    pub num_train_timesteps: Option<i64>,
+    /// Keys that are not used here.
+    #[serde(flatten)]
+    pub others: BTreeMap<String, Value>,
+}
+
+fn eight() -> Option<i64> {
+    Some(8)
+}
+
+/// A side length, or height and width.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Size {
+    /// A square.
+    Square(i64),
+    /// Height, width.
+    Rectangle([i64; 2]),
+}
+
+impl Size {
+    /// Height and width.
+    pub fn sides(self) -> [i64; 2] {
+        match self {
+            Self::Square(n) => [n, n],
+            Self::Rectangle(sides) => sides,
+        }
+    }
+}
+
+/// How a time becomes a vector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TimeEmbeddingType {
+    /// Sines and cosines of fixed frequencies (Vaswani et al. 2017).
+    Positional,
+    /// Of random frequencies of ln t.
+    Fourier,
+    /// A table.
+    Learned,
+}
+
+/// The block types of the format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the format's names")]
+pub enum BlockType {
+    DownBlock2D,
+    AttnDownBlock2D,
+    ResnetDownsampleBlock2D,
+    SkipDownBlock2D,
+    AttnSkipDownBlock2D,
+    UpBlock2D,
+    AttnUpBlock2D,
+    ResnetUpsampleBlock2D,
+    SkipUpBlock2D,
+    AttnSkipUpBlock2D,
+}
+
+/// How resolution changes between levels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Resampling {
+    /// A convolution.
+    Conv,
+    /// A `ResNet` block.
+    Resnet,
+}
+
+/// How the time enters a `ResNet` block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TimeEntry {
+    /// Added before the second norm.
+    Default,
+    /// Scale and shift of the second norm.
+    ScaleShift,
+}
+
+/// Activation functions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "their names say it")]
+pub enum Activation {
+    #[serde(alias = "swish")]
+    Silu,
+    Mish,
+    Gelu,
+    Relu,
+}
+
+impl Default for UNetConfig {
+    fn default() -> Self {
+        use BlockType::{AttnDownBlock2D, AttnUpBlock2D, DownBlock2D, UpBlock2D};
+        Self {
+            class_name: "UNet2DModel".into(),
+            sample_size: None,
+            in_channels: 3,
+            out_channels: 3,
+            center_input_sample: false,
+            time_embedding_type: TimeEmbeddingType::Positional,
+            time_embedding_dim: None,
+            freq_shift: 0,
+            flip_sin_to_cos: true,
+            down_block_types: vec![DownBlock2D, AttnDownBlock2D, AttnDownBlock2D, AttnDownBlock2D],
+            mid_block_type: Some("UNetMidBlock2D".into()),
+            up_block_types: vec![AttnUpBlock2D, AttnUpBlock2D, AttnUpBlock2D, UpBlock2D],
+            block_out_channels: vec![224, 448, 672, 896],
+            layers_per_block: 2,
+            mid_block_scale_factor: 1.0,
+            downsample_padding: 1,
+            downsample_type: Resampling::Conv,
+            upsample_type: Resampling::Conv,
+            dropout: 0.0,
+            act_fn: Activation::Silu,
+            attention_head_dim: eight(),
+            norm_num_groups: Some(32),
+            attn_norm_num_groups: None,
+            norm_eps: 1e-5,
+            resnet_time_scale_shift: TimeEntry::Default,
+            add_attention: true,
+            class_embed_type: None,
+            num_class_embeds: None,
+            num_train_timesteps: None,
+            others: BTreeMap::new(),
+        }
+    }
+}
+
+impl UNetConfig {
+    /// Reads `config.json`.
+    ///
+    /// # Errors
+    /// A missing file, text that is no JSON object of this kind, or a network that is not built here.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| Error::File { path: path.into(), source })?;
+        Self::parse(&text).map_err(|e| e.in_file(path))
+    }
+
+    /// Parses the text of a `config.json`.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn parse(text: &str) -> Result<Self> {
+        let config: Self = serde_json::from_str(text).map_err(|e| Error::config("", e))?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// The text of `config.json`, which diffusers opens.
+    ///
+    /// # Errors
+    /// None for a configuration of finite numbers.
+    pub fn to_json(&self) -> Result<String> {
+        let mut text = serde_json::to_string_pretty(self).map_err(|e| Error::config("", e))?;
+        text.push('\n');
+        Ok(text)
+    }
+
+    /// Number of levels.
+    pub fn levels(&self) -> usize {
+        self.block_out_channels.len()
+    }
+
+    /// Channels of the finest level.
+    pub fn first_channels(&self) -> i64 {
+        self.block_out_channels.first().copied().unwrap_or(0)
+    }
+
+    /// Width of the time embedding.
+    pub fn time_width(&self) -> i64 {
+        self.time_embedding_dim.unwrap_or(4 * self.first_channels())
+    }
+
+    /// Groups of a group norm.
+    pub fn groups(&self) -> i64 {
+        self.norm_num_groups.unwrap_or(32)
+    }
+
+    /// Refuses what contradicts itself or is not built here.
+    fn check(&self) -> Result<()> {
+        let expect = |ok: bool, key: &str, found: String, expected: &str| {
+            if ok {
+                Ok(())
+            } else {
+                Err(Error::Config { key: key.into(), found, expected: expected.into() })
+            }
+        };
+        let (n, named) = (self.levels(), |what: &dyn std::fmt::Debug| format!("{what:?}"));
+        expect(
+            self.class_name == "UNet2DModel",
+            "_class_name",
+            named(&self.class_name),
+            "\"UNet2DModel\"",
+        )?;
+        expect(n > 0, "block_out_channels", "no level".into(), "at least one")?;
+        for (key, len) in [
+            ("down_block_types", self.down_block_types.len()),
+            ("up_block_types", self.up_block_types.len()),
+        ] {
+            expect(
+                len == n,
+                key,
+                format!("{len} blocks"),
+                &format!("{n}, one for each of block_out_channels"),
+            )?;
+        }
+        for (key, types, known) in [
+            (
+                "down_block_types",
+                &self.down_block_types,
+                [BlockType::DownBlock2D, BlockType::AttnDownBlock2D],
+            ),
+            (
+                "up_block_types",
+                &self.up_block_types,
+                [BlockType::UpBlock2D, BlockType::AttnUpBlock2D],
+            ),
+        ] {
+            let other = types.iter().find(|t| !known.contains(t));
+            let expected = format!("{:?} or {:?}", known[0], known[1]);
+            expect(
+                other.is_none(),
+                key,
+                other.map(|t| format!("{t:?}")).unwrap_or_default(),
+                &expected,
+            )?;
+        }
+        let groups = self.norm_num_groups.unwrap_or(0);
+        expect(groups > 0, "norm_num_groups", named(&self.norm_num_groups), "a positive number")?;
+        let odd = self.block_out_channels.iter().find(|c| **c <= 0 || **c % groups != 0);
+        expect(
+            odd.is_none(),
+            "block_out_channels",
+            named(&odd),
+            &format!("positive multiples of norm_num_groups = {groups}"),
+        )?;
+        expect(
+            self.in_channels > 0 && self.out_channels > 0,
+            "in_channels, out_channels",
+            format!("{}, {}", self.in_channels, self.out_channels),
+            "positive numbers",
+        )?;
+        expect(
+            (0.0..1.0).contains(&self.dropout),
+            "dropout",
+            named(&self.dropout),
+            "a number from 0 to below 1",
+        )?;
+        expect(
+            self.time_embedding_type == TimeEmbeddingType::Positional,
+            "time_embedding_type",
+            named(&self.time_embedding_type),
+            "positional",
+        )?;
+        expect(
+            self.resnet_time_scale_shift == TimeEntry::Default,
+            "resnet_time_scale_shift",
+            named(&self.resnet_time_scale_shift),
+            "default",
+        )?;
+        expect(
+            self.downsample_type == Resampling::Conv,
+            "downsample_type",
+            named(&self.downsample_type),
+            "conv",
+        )?;
+        expect(
+            self.upsample_type == Resampling::Conv,
+            "upsample_type",
+            named(&self.upsample_type),
+            "conv",
+        )?;
+        expect(
+            self.class_embed_type.is_none(),
+            "class_embed_type",
+            named(&self.class_embed_type),
+            "null",
+        )?;
+        expect(
+            self.attn_norm_num_groups.is_none_or(|g| g > 0),
+            "attn_norm_num_groups",
+            named(&self.attn_norm_num_groups),
+            "a positive number or null",
+        )?;
+        expect(
+            self.attention_head_dim.is_none_or(|d| d > 0),
+            "attention_head_dim",
+            named(&self.attention_head_dim),
+            "a positive number or null",
+        )?;
+        expect(
+            (0..=1).contains(&self.downsample_padding),
+            "downsample_padding",
+            named(&self.downsample_padding),
+            "0 or 1",
+        )
+    }
+}

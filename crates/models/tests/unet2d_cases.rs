@@ -1,0 +1,90 @@
+//! Checkpoints of diffusers with reference outputs: value and product with the Jacobian, as the reference library has them.
+//!
+//! `UNET2D_CASES` names a directory of model directories, each with a `reference.safetensors`: `sample`, `timestep`,
+//! optional `class_labels` and `vjp_vector`; expected `output` and `vjp`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use models::tch::{Device, Kind, Tensor};
+use models::torch_ext::{Weights, catch};
+use models::unet::Input;
+use models::{Error, Model, vjp};
+
+/// Of the reference's own arithmetic, f32.
+const TOLERANCE: f64 = 2e-5;
+
+fn main() -> ExitCode {
+    let folder = std::env::var_os("UNET2D_CASES").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/unet2d"),
+        PathBuf::from,
+    );
+    let entries = std::fs::read_dir(&folder).unwrap_or_else(|e| panic!("{folder:?}: {e}"));
+    let mut cases: Vec<_> = entries.map(|e| e.unwrap().path()).filter(|p| p.is_dir()).collect();
+    cases.sort();
+    let mut failed = 0;
+    for case in &cases {
+        let name = case.file_name().unwrap().to_string_lossy();
+        match run(case) {
+            Ok(report) => println!("ok      {name}: {report}"),
+            Err(why) => {
+                println!("FAILED  {name}: {why}");
+                failed += 1;
+            }
+        }
+    }
+    println!("unet2d_cases: {} passed, {failed} failed", cases.len() - failed);
+    if failed == 0 && !cases.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn run(case: &Path) -> Result<String, String> {
+    catch(|| compare(case)).map_err(|e: Error| e.to_string())?
+}
+
+fn compare(case: &Path) -> Result<Result<String, String>, Error> {
+    let model = Model::open(case, Device::Cpu)?;
+    let file = Weights::open(case.join("reference.safetensors"))?;
+    let shapes = file.shapes();
+    let tensor = |name: &str, kind| file.tensor(name, Some(kind), Device::Cpu);
+    let label = numbers(&tensor("timestep", Kind::Double)?)?;
+    let class = shapes.contains_key("class_labels").then(|| -> Result<Vec<i64>, Error> {
+        let labels = numbers(&tensor("class_labels", Kind::Double)?)?;
+        Ok(labels.iter().map(|&c| c as i64).collect())
+    });
+    let class = class.transpose()?;
+    let forward = |x: &Tensor| {
+        let class = class.as_deref();
+        model.unet.forward(Input { x, label: &label, class, train: false })
+    };
+    let x = tensor("sample", Kind::Float)?;
+    let (y, product) = if shapes.contains_key("vjp_vector") {
+        let (y, product) = vjp(forward, &x, &tensor("vjp_vector", Kind::Float)?)?;
+        (y, Some(product))
+    } else {
+        (forward(&x)?, None)
+    };
+    let mut report = Vec::new();
+    for (name, found) in [("output", Some(y)), ("vjp", product)] {
+        let Some(found) = found else { continue };
+        let expected = tensor(name, Kind::Float)?;
+        if found.size() != expected.size() {
+            return Ok(Err(format!("{name}: {:?} for {:?}", found.size(), expected.size())));
+        }
+        let pairs = numbers(&found)?.into_iter().zip(numbers(&expected)?);
+        let off = pairs.map(|(a, b)| (a - b).abs() / b.abs().max(1.0)).fold(0.0, f64::max);
+        if off.is_nan() || off > TOLERANCE {
+            return Ok(Err(format!("{name} is off by {off:.1e}, expected at most {TOLERANCE:e}")));
+        }
+        report.push(format!("{name} off by {off:.1e}"));
+    }
+    Ok(Ok(report.join(", ")))
+}
+
+fn numbers(tensor: &Tensor) -> Result<Vec<f64>, Error> {
+    let tensor = tensor.f_to_kind(Kind::Double)?.f_contiguous()?;
+    let mut values = vec![0.0; tensor.numel()];
+    tensor.f_copy_data(&mut values, tensor.numel())?;
+    Ok(values)
+}

@@ -1,0 +1,3 @@
+//! The program `sde`.
+
+fn main() {}

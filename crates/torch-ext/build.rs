@@ -1,0 +1,32 @@
+//! Compiles the shim against libtorch's headers and tells this package's dependents where libtorch's libraries lie.
+//!
+//! `libdir` reaches a direct dependent's build script as `DEP_TORCH_EXT_LIBDIR`; the dependent passes it to the linker
+//! as a run path, so that its programs and tests start without `LD_LIBRARY_PATH`, which still wins where it is set.
+
+use std::path::PathBuf;
+
+#[path = "libtorch.rs"]
+#[allow(dead_code, reason = "xtask uses the rest")]
+mod libtorch;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo::rerun-if-changed=shim");
+    println!("cargo::rerun-if-changed=libtorch.rs");
+    let lib = PathBuf::from(std::env::var("DEP_TCH_LIBTORCH_LIB")?);
+    let root = lib.parent().unwrap_or(&lib);
+    libtorch::check(root)?;
+    cc::Build::new()
+        .cpp(true)
+        .std("c++17")
+        .warnings(false) // libtorch's own headers
+        .include(root.join("include"))
+        .include(root.join("include/torch/csrc/api/include"))
+        .file("shim/shim.cpp")
+        .compile("torch_ext");
+    println!("cargo::rustc-link-lib=dylib=torch_cpu");
+    println!("cargo::rustc-link-lib=dylib=c10");
+    println!("cargo::rustc-link-search=native={}", lib.display());
+    println!("cargo::rustc-link-arg=-Wl,-rpath,{}", lib.display());
+    println!("cargo::metadata=libdir={}", lib.display());
+    Ok(())
+}

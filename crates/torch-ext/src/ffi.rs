@@ -1,0 +1,106 @@
+//! The functions of `shim/shim.cpp`. Tensors cross as pointers to `at::Tensor`; a status of 0 is success.
+
+use std::ffi::{CStr, c_char, c_double, c_int, c_void};
+
+use tch::Tensor;
+
+use crate::error::{Error, Result};
+
+unsafe extern "C" {
+    fn torch_ext_last_error() -> *const c_char;
+    fn torch_ext_version() -> *const c_char;
+    fn torch_ext_cuda_message() -> *const c_char;
+    fn torch_ext_cuda_loaded() -> c_int;
+    fn torch_ext_set_tf32(allow: c_int) -> c_int;
+    fn torch_ext_set_deterministic(on: c_int) -> c_int;
+    fn torch_ext_adamw(
+        parameters: *const *const c_void,
+        gradients: *const *const c_void,
+        first: *const *const c_void,
+        second: *const *const c_void,
+        steps: *const *const c_void,
+        n: usize,
+        rate: c_double,
+        beta1: c_double,
+        beta2: c_double,
+        eps: c_double,
+        weight_decay: c_double,
+    ) -> c_int;
+}
+
+/// The tensors' addresses, valid while the tensors are borrowed.
+pub(crate) fn pointers<'a>(tensors: impl Iterator<Item = &'a Tensor>) -> Vec<*const c_void> {
+    tensors.map(|t| t.as_ptr().cast::<c_void>()).collect()
+}
+
+fn text(pointer: *const c_char) -> String {
+    // SAFETY: the shim returns NUL-terminated strings that live until this thread's next failing call, or for ever.
+    unsafe { CStr::from_ptr(pointer) }.to_string_lossy().into_owned()
+}
+
+fn checked(status: c_int) -> Result<()> {
+    if status == 0 {
+        return Ok(());
+    }
+    // SAFETY: no arguments; the string is copied before anything else runs on this thread.
+    let message = text(unsafe { torch_ext_last_error() });
+    Err(match status {
+        2 => Error::OutOfMemory(message.lines().next().unwrap_or_default().to_owned()),
+        _ => Error::from_message(&message),
+    })
+}
+
+pub(crate) fn version() -> String {
+    // SAFETY: returns a constant string.
+    text(unsafe { torch_ext_version() })
+}
+
+/// Whether the CUDA half was loaded, and from where or why not.
+pub(crate) fn cuda() -> (bool, String) {
+    // SAFETY: both read what the constructor wrote before `main`.
+    unsafe { (torch_ext_cuda_loaded() != 0, text(torch_ext_cuda_message())) }
+}
+
+pub(crate) fn set_tf32(allow: bool) -> Result<()> {
+    // SAFETY: takes a number and sets a flag of libtorch.
+    checked(unsafe { torch_ext_set_tf32(allow.into()) })
+}
+
+pub(crate) fn set_deterministic(on: bool) -> Result<()> {
+    // SAFETY: as above.
+    checked(unsafe { torch_ext_set_deterministic(on.into()) })
+}
+
+/// The five lists of one AdamW step, each of the same length.
+pub(crate) struct AdamwLists {
+    pub(crate) parameters: Vec<*const c_void>,
+    pub(crate) gradients: Vec<*const c_void>,
+    pub(crate) first: Vec<*const c_void>,
+    pub(crate) second: Vec<*const c_void>,
+    pub(crate) steps: Vec<*const c_void>,
+}
+
+pub(crate) fn adamw(lists: &AdamwLists, rate: f64, betas: (f64, f64), decay: f64) -> Result<()> {
+    let AdamwLists { parameters, gradients, first, second, steps } = lists;
+    let n = parameters.len();
+    if [gradients, first, second, steps].iter().any(|list| list.len() != n) {
+        return Err(Error::Torch(format!("AdamW needs one gradient for each of {n} tensors")));
+    }
+    // SAFETY: every list holds n addresses of tensors that the caller keeps borrowed during this call; the shim copies
+    // the handles and checks shapes through libtorch.
+    checked(unsafe {
+        torch_ext_adamw(
+            parameters.as_ptr(),
+            gradients.as_ptr(),
+            first.as_ptr(),
+            second.as_ptr(),
+            steps.as_ptr(),
+            n,
+            rate,
+            betas.0,
+            betas.1,
+            1e-8,
+            decay,
+        )
+    })
+}

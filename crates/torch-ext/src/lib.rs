@@ -1,0 +1,22 @@
+//! What tch lacks, and all the unsafe code and C++ of the project: libtorch without surprises.
+//!
+//! * [`error`]: short typed errors where libtorch sends kilobytes; running out of memory is told apart;
+//! * [`runtime`]: which libtorch this is, whether its CUDA half was found, threads, reproducible arithmetic;
+//! * [`weights`]: safetensors files, mapped into memory and read without a second copy, written whole or not at all;
+//! * [`adamw`]: the fused optimiser, whose state is tensors that can be saved.
+//!
+//! # One binary for CPU and GPU
+//!
+//! A program is linked against the CPU half of libtorch. Before `main`, the shim looks for `libtorch_cuda.so` in the
+//! folder of `libtorch_cpu.so` and loads it, since libtorch decides at its first call which devices there are. The
+//! environment variable `TORCH_EXT_CUDA=0` switches that off.
+
+pub mod adamw;
+pub mod error;
+mod ffi;
+pub mod runtime;
+pub mod weights;
+
+pub use error::{Error, Result, catch};
+pub use tch; // whose types stand in this crate's signatures
+pub use weights::{Weights, write_weights};

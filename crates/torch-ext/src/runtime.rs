@@ -1,0 +1,110 @@
+//! The libtorch that this program found: version, devices, threads, arithmetic.
+
+use tch::Device;
+
+use crate::error::{Error, Result};
+use crate::ffi;
+
+/// The version of the headers that this program was built with, `2.11.0`.
+pub fn version() -> String {
+    ffi::version()
+}
+
+/// Whether libtorch's CUDA half was found, and a sentence about it for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cuda {
+    /// Whether it is in memory and has a device.
+    pub available: bool,
+    /// How many devices it has.
+    pub devices: usize,
+    /// Where it was loaded from, or why it was not.
+    pub message: String,
+}
+
+/// What became of the search for CUDA.
+pub fn cuda() -> Cuda {
+    let (loaded, message) = ffi::cuda();
+    if !loaded {
+        return Cuda { available: false, devices: 0, message };
+    }
+    let devices = usize::try_from(tch::Cuda::device_count()).unwrap_or(0);
+    let available = devices > 0 && tch::Cuda::is_available();
+    let message = if available { message } else { format!("{message} finds no device") };
+    Cuda { available, devices, message }
+}
+
+/// The device of a name: `cpu`, `cuda`, `cuda:N`, or `auto`, which is CUDA where there is a device.
+///
+/// # Errors
+/// [`Error::Torch`] for another name and for a device that is not there.
+pub fn device(name: &str) -> Result<Device> {
+    let found = cuda();
+    let index = match name {
+        "cpu" => return Ok(Device::Cpu),
+        "auto" => return Ok(if found.available { Device::Cuda(0) } else { Device::Cpu }),
+        "cuda" => Some(0),
+        other => other.strip_prefix("cuda:").and_then(|n| n.parse().ok()),
+    };
+    match index {
+        None => {
+            Err(Error::Torch(format!("the device is {name}, expected cpu, cuda, cuda:N or auto")))
+        }
+        Some(n) if n < found.devices => Ok(Device::Cuda(n)),
+        Some(n) => Err(Error::Torch(format!(
+            "the device cuda:{n} is not there: {} CUDA devices ({})",
+            found.devices, found.message
+        ))),
+    }
+}
+
+/// Threads of libtorch's operations, for this thread and those born later.
+pub fn set_threads(threads: usize) {
+    tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX));
+}
+
+/// The number of threads of libtorch's operations.
+pub fn threads() -> usize {
+    usize::try_from(tch::get_num_threads()).unwrap_or(1)
+}
+
+/// Whether f32 convolutions and products on CUDA may round to the 10 bits of TF32. Libtorch allows it for convolutions
+/// unless told otherwise; a likelihood wants it off.
+///
+/// # Errors
+/// When libtorch refuses.
+pub fn allow_tf32(allow: bool) -> Result<()> {
+    ffi::set_tf32(allow)
+}
+
+/// Whether cuDNN must choose algorithms that give the same bits every time.
+///
+/// # Errors
+/// When libtorch refuses.
+pub fn deterministic(on: bool) -> Result<()> {
+    ffi::set_deterministic(on)
+}
+
+/// Seeds the generator that libtorch draws dropout from on the CPU and on every CUDA device. It is one for the whole
+/// process: seed it before each use that must be repeatable.
+pub fn seed_dropout(seed: u64) {
+    tch::manual_seed(seed.cast_signed());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_is_the_one_that_tch_is_written_for() {
+        assert_eq!(version(), "2.11.0");
+    }
+
+    #[test]
+    fn devices_have_names() {
+        assert_eq!(device("cpu").unwrap(), Device::Cpu);
+        assert!(device("auto").is_ok());
+        let text = device("gpu").unwrap_err().to_string();
+        assert_eq!(text, "libtorch: the device is gpu, expected cpu, cuda, cuda:N or auto");
+        assert!(device("cuda:99").unwrap_err().to_string().contains("cuda:99 is not there"));
+    }
+}

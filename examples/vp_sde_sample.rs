@@ -7,6 +7,12 @@
 //! * 64 digits by the probability-flow ODE `dx = [f x − ½ g² ∇log p_t] dt`, adaptive, each with its own steps;
 //! * 64 digits by the reverse SDE `dx = [f x − g² ∇log p_t] dt + g dw̄` from the same noise;
 //! * `log p(x) = log p_T(x_T) + ∫ div v dt` of the test digits beside the mixture's own closed form.
+//!
+//! With `--features torch` and `--model DIR` the score is that of a trained network instead: `vp_sde_sample/network.rs`.
+
+#[cfg(feature = "torch")]
+#[path = "vp_sde_sample/network.rs"]
+mod network;
 
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -38,9 +44,17 @@ struct Flags {
     /// Steps of the reverse SDE.
     #[arg(long, default_value_t = 500, value_parser = whole(1, 1_000_000), allow_negative_numbers = true)]
     steps: u64,
-    /// Relative and absolute tolerance of the ODE solves.
-    #[arg(long, default_value_t = 1e-8, value_parser = tolerance, allow_negative_numbers = true)]
-    rtol: f64,
+    /// Relative and absolute tolerance of the ODE solves; 1e-8 when absent, 1e-5 for a network, which computes in f32.
+    #[arg(long, value_parser = tolerance, allow_negative_numbers = true)]
+    rtol: Option<f64>,
+    /// A network from this directory in the place of the mixture.
+    #[cfg(feature = "torch")]
+    #[arg(long, value_name = "DIR")]
+    model: Option<PathBuf>,
+    /// Test digits whose likelihood a network is asked for; all when absent.
+    #[cfg(feature = "torch")]
+    #[arg(long, value_parser = whole(2, 270), allow_negative_numbers = true)]
+    test: Option<u64>,
     /// Key of all random numbers.
     #[arg(long, default_value_t = 0, value_parser = whole(0, u64::MAX), allow_negative_numbers = true)]
     seed: u64,
@@ -68,6 +82,11 @@ fn run(flags: &Flags) -> Result<(), Box<dyn Error>> {
     if let Some(threads) = flags.threads {
         rayon::ThreadPoolBuilder::new().num_threads(threads as usize).build_global()?;
     }
+    #[cfg(feature = "torch")]
+    if let Some(model) = &flags.model {
+        return network::run(flags, model);
+    }
+    let rtol = flags.rtol.unwrap_or(1e-8);
     let Digits { train, validation, test } = digits();
     let (sde, levels) = (VpLinear::default(), Levels::new(train.images.levels())?);
     let points = midpoints(&train.images);
@@ -79,7 +98,7 @@ fn run(flags: &Flags) -> Result<(), Box<dyn Error>> {
     let on_done = |samples: usize| bar.inc(samples as u64);
     let run =
         HostRun { sde: &sde, mixture: &mixture, seed: flags.seed, t_min: 0.0, on_done: &on_done };
-    let tolerance = Tolerance::both(flags.rtol);
+    let tolerance = Tolerance::both(rtol);
     let flow = run.draw_by_flow(n, tolerance)?;
     let reverse = run.draw_by_sde(n, flags.steps as u32, 1.0)?;
     let likelihood = run.likelihood(&x, tolerance)?;
@@ -88,9 +107,7 @@ fn run(flags: &Flags) -> Result<(), Box<dyn Error>> {
     let stopped = unfinished(flow.status.iter().chain(&reverse.status))
         + unfinished(likelihood.iter().map(|p| &p.status));
     if stopped > 0 {
-        return Err(
-            format!("{stopped} solves did not reach the end at --rtol {}", flags.rtol).into()
-        );
+        return Err(format!("{stopped} solves did not reach the end at --rtol {rtol}").into());
     }
     let text = format!(
         "model        {} Gaussians, bandwidth {bandwidth:.4} (validation)\n\

@@ -61,13 +61,14 @@ pub(crate) fn get(project: &Project, wanted: Wanted) -> Result<String, run::Erro
 
 /// The project's own folder, in the wanted state.
 fn own(project: &Project, wanted: Wanted) -> Result<Libtorch, run::Error> {
-    let had_cuda = check(&project.root().join(OWN)).is_ok_and(|found| found.has_cuda);
-    let found = provide(project.root(), Path::new("python3"), wanted)?;
-    if had_cuda && !found.has_cuda {
-        // Beside CUDA it was told to link libtorch_cuda.so, and cargo does not notice that this is gone.
-        run::run(project.cargo().args(["clean", "--package", "torch-sys"]))?;
-    }
-    Ok(found)
+    // torch-sys was built against what has changed, perhaps to link CUDA; cargo looks only at the path.
+    let forget = || {
+        ["dev", "release"].into_iter().try_for_each(|profile| {
+            let words = ["clean", "--package", "torch-sys", "--profile", profile];
+            run::run(project.cargo().args(words))
+        })
+    };
+    Plan::new(project.root(), wanted).carry_out(project.root(), Path::new("python3"), &forget)
 }
 
 /// The user's LIBTORCH. The project's own folder does not count: cargo sets that by itself.
@@ -83,44 +84,62 @@ fn accept(folder: &Path, wanted: Wanted) -> Result<Libtorch, Error> {
     Ok(found)
 }
 
-/// What has to be done to the project's folder.
-#[derive(Debug, PartialEq, Eq)]
+/// What has to be done to the folder in `root`, which is that of the workspace.
+#[derive(Debug)]
 enum Plan {
-    Nothing,
+    Nothing(Libtorch),
     Trim,
-    Install,
+    Install { cuda: bool },
 }
 
 impl Plan {
     /// `build-version` is written last, so without it the folder is unfinished.
-    fn new(found: &Libtorch, wanted: Wanted) -> Self {
+    fn new(root: &Path, wanted: Wanted) -> Self {
+        let cuda = wanted == Wanted::Cuda;
+        let Ok(found) = check(&root.join(OWN)) else { return Self::Install { cuda } };
         let finished = found.root.join(install::STAMP).is_file();
         match wanted {
-            Wanted::Any if finished => Self::Nothing,
-            Wanted::Cpu if finished && !found.has_cuda => Self::Nothing,
-            Wanted::Cuda if finished && found.has_cuda => Self::Nothing,
-            Wanted::Cuda => Self::Install,
+            Wanted::Any if finished => Self::Nothing(found),
+            Wanted::Cpu if finished && !found.has_cuda => Self::Nothing(found),
+            Wanted::Cuda if finished && found.has_cuda => Self::Nothing(found),
+            Wanted::Cuda => Self::Install { cuda },
             Wanted::Any | Wanted::Cpu => Self::Trim,
         }
     }
-}
 
-/// Installs or trims as far as it has to be; `root` is that of the workspace.
-fn provide(root: &Path, python: &Path, wanted: Wanted) -> Result<Libtorch, run::Error> {
-    if let Ok(found) = check(&root.join(OWN)) {
-        match Plan::new(&found, wanted) {
-            Plan::Nothing => return Ok(found),
-            Plan::Trim => match install::finish(root, install::FINAL, python, false) {
-                Err(run::Error::Libtorch(reason)) => println!("{reason}: installing it again"),
-                done => return done,
+    /// `forget` is called when builds that used the folder before must not be used again.
+    fn carry_out(
+        self,
+        root: &Path,
+        python: &Path,
+        forget: &dyn Fn() -> Result<(), run::Error>,
+    ) -> Result<Libtorch, run::Error> {
+        match self {
+            Self::Nothing(found) => Ok(found),
+            Self::Trim => match install::prepare(&root.join(install::FINAL), python, false) {
+                Ok(found) => {
+                    forget()?;
+                    install::stamp(found)
+                }
+                Err(run::Error::Libtorch(reason)) => {
+                    println!("{reason}: installing it again");
+                    Self::Install { cuda: false }.carry_out(root, python, forget)
+                }
+                Err(error) => Err(error),
             },
-            Plan::Install => {}
+            Self::Install { cuda } => {
+                let replaced = root.join(install::FINAL).exists();
+                let found = install::install(root, python, cuda)?;
+                if replaced {
+                    forget()?;
+                }
+                Ok(found)
+            }
         }
     }
-    install::install(root, python, wanted == Wanted::Cuda)
 }
 
-/// The compiler that the crate `cc` will start: without one, `torch-sys` fails after a minute.
+/// The compiler that the crate `cc` will start for `torch-sys`: `CXX`, or else `c++`.
 fn compiler(cxx: Option<&str>) -> Result<(), Error> {
     let command = cxx.and_then(|cxx| cxx.split_whitespace().next()).unwrap_or("c++");
     let mut version = Command::new(command);

@@ -24,7 +24,7 @@ const INSIDE_TEST: &str = "SCORE_SDE_INSIDE_XTASK_TEST";
 const TORCH: [&str; 2] = ["--features", "torch"];
 
 #[derive(Debug, Parser)]
-#[command(name = "cargo xtask", about = "The project's own commands; they need Rust and bash")]
+#[command(name = "cargo xtask", about = "The project's own commands")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -37,7 +37,7 @@ enum Command {
     /// Once, with pip: 545 MB are downloaded and 525 MB kept. The commands below that need libtorch
     /// begin with it.
     Libtorch {
-        /// Keep what a GPU needs; 3 GB to download. Without this flag it is taken out
+        /// With what a GPU needs, 3 GB to download; without this flag that is taken out
         #[arg(long)]
         cuda: bool,
     },
@@ -152,6 +152,30 @@ fn main() -> ExitCode {
         Err(error) => {
             eprintln!("\nfailed: {error}");
             ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sample_hands_every_word_to_the_example() {
+        let typed = ["cargo xtask", "sample", "--num", "4", "--help"];
+        match Cli::try_parse_from(typed).unwrap().command {
+            Command::Sample { args } => assert_eq!(args, ["--num", "4", "--help"]),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn libtorch_is_for_the_cpu_unless_cuda_is_asked_for() {
+        for (typed, expected) in
+            [(&["x", "libtorch"][..], false), (&["x", "libtorch", "--cuda"], true)]
+        {
+            let command = Cli::try_parse_from(typed).unwrap().command;
+            assert!(matches!(command, Command::Libtorch { cuda } if cuda == expected));
         }
     }
 }

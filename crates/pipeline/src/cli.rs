@@ -21,15 +21,16 @@ pub fn parse_or_exit<T: Parser>() -> T {
     })
 }
 
-/// The end of a program: exit code 0, or the error as one sentence on stderr and exit code 1.
+/// A command line that is wrong in a way which only the program itself can see.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(pub String);
+
+/// The end of a program: exit code 0, or the error as one sentence on stderr and exit code 1, 2 for a [`Usage`].
 pub fn finish(result: Result<(), Box<dyn Error>>) -> ExitCode {
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    let Err(error) = result else { return ExitCode::SUCCESS };
+    eprintln!("error: {}", one_line(&error.to_string()));
+    if error.is::<Usage>() { ExitCode::from(2) } else { ExitCode::FAILURE }
 }
 
 /// Writes text to stdout. A reader that has gone away, as `head` does, is no failure.
@@ -52,6 +53,25 @@ pub fn whole(min: u64, max: u64) -> impl Fn(&str) -> Result<u64, String> + Clone
     }
 }
 
+/// A parser of numbers from `min` to `max`.
+pub fn number(min: f64, max: f64) -> impl Fn(&str) -> Result<f64, String> + Clone {
+    move |text| match text.parse() {
+        Ok(x) if (min..=max).contains(&x) => Ok(x),
+        _ => Err(format!("expected a number from {min:?} to {max:?}")),
+    }
+}
+
+/// A parser of finite numbers above 0.
+///
+/// # Errors
+/// For anything else.
+pub fn positive(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(x) if x > 0.0 && f64::is_finite(x) => Ok(x),
+        _ => Err("expected a positive number".into()),
+    }
+}
+
 /// A parser of the names of pictures.
 ///
 /// # Errors
@@ -66,8 +86,12 @@ pub fn png(text: &str) -> Result<PathBuf, String> {
 
 /// The first paragraph of clap's message on one line.
 fn sentence(message: &str) -> String {
-    let paragraph = message.split("\n\n").next().unwrap_or(message);
-    paragraph.split_whitespace().collect::<Vec<_>>().join(" ")
+    one_line(message.split("\n\n").next().unwrap_or(message))
+}
+
+/// Text without line breaks and runs of spaces.
+pub fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

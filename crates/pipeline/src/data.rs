@@ -17,6 +17,7 @@ mod error;
 pub mod folder;
 pub mod idx;
 pub mod npy;
+pub mod safetensors;
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -90,8 +91,9 @@ impl Images {
     }
 }
 
-/// Reads a data set from `path`: a directory of images, `.npy`, `.idx`, `.gz` (an IDX file), or a file without such an
-/// extension that starts like an IDX file, as MNIST's `train-images-idx3-ubyte` does.
+/// Reads a data set from `path`: a directory of images, `.npy`, `.safetensors` (its tensor `data` or `samples`), `.idx`,
+/// `.gz` (an IDX file), or a file without such an extension that starts like an IDX file, as MNIST's
+/// `train-images-idx3-ubyte` does.
 ///
 /// # Errors
 /// One [`DataError`] per way in which the input can be wrong.
@@ -104,9 +106,30 @@ pub fn load(path: impl AsRef<Path>) -> Result<Data, DataError> {
     let extension = path.extension().map(OsStr::to_ascii_lowercase);
     match extension.as_ref().and_then(|e| e.to_str()) {
         Some("npy") => npy::data(path),
+        Some("safetensors") => safetensors::data(path),
         Some("idx" | "gz") => idx::images(path).map(Data::Levels),
         _ if idx::recognises(&first_bytes(path)?) => idx::images(path).map(Data::Levels),
         _ => Err(DataError::UnknownFormat { path: path.into() }),
+    }
+}
+
+/// Reads an array of numbers of any shape, every one finite: `.safetensors` (its tensor `key`) or `.npy`.
+///
+/// # Errors
+/// As [`load`]; integers where numbers are wanted.
+pub fn array(path: impl AsRef<Path>, key: &str) -> Result<ArrayD<f64>, DataError> {
+    let path = path.as_ref();
+    let is = |wanted| path.extension().is_some_and(|e| e.eq_ignore_ascii_case(wanted));
+    let stored = if is("safetensors") {
+        safetensors::read(path, &[key])?
+    } else if is("npy") {
+        npy::read(path)?
+    } else {
+        return Err(DataError::ArrayFormat { path: path.into() });
+    };
+    match stored {
+        npy::Npy::F64(array) => npy::finite(path, array),
+        npy::Npy::U8(_) => Err(DataError::Integers { path: path.into() }),
     }
 }
 

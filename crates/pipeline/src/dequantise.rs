@@ -8,16 +8,20 @@ use sde_core::{Noise, Purpose, levels};
 ///
 /// `u` of an image is keyed by the seed and its position in the data file, so that no two parts of a data set share it.
 pub fn dequantise(part: &Labelled, seed: u64) -> Array2<f64> {
+    dequantise_images(&part.images, &part.indices, seed)
+}
+
+/// As [`dequantise`], for images whose positions in their data file are `numbers`, one for each.
+pub fn dequantise_images(images: &Images, numbers: &[usize], seed: u64) -> Array2<f64> {
     let noise = Noise::new(seed, Purpose::Dequantisation);
-    let mut points = midpoints(&part.images);
-    let d = points.ncols();
-    let mut u = vec![0.0; d];
+    let mut points = midpoints(images);
+    let mut u = vec![0.0; points.ncols()];
     for ((mut row, &number), pixels) in
-        points.outer_iter_mut().zip(&part.indices).zip(part.images.pixels().outer_iter())
+        points.outer_iter_mut().zip(numbers).zip(images.pixels().outer_iter())
     {
         noise.uniform(number as u64, 0, &mut u);
         for ((y, &k), u) in row.iter_mut().zip(pixels).zip(&u) {
-            *y = levels::dequantise(part.images.levels(), k.into(), *u);
+            *y = levels::dequantise(images.levels(), k.into(), *u);
         }
     }
     points

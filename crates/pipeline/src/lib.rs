@@ -3,18 +3,25 @@
 //! * [`data`]: integer images from files and folders, and the digits that are compiled in;
 //! * [`dequantise`](mod@dequantise): integer images as points of a density model;
 //! * [`host`]: noise → solver → drift → score with exact scores, and likelihoods, on all cores;
-//! * [`bandwidth`]: a kernel density estimate fitted to held-out data;
-
+//! * `network` (feature `torch`): the same with networks, in batches on a device;
+//! * [`bandwidth`]: a kernel density estimate fitted to held-out data; [`baseline`]: what else a model is measured against;
 //! * [`output`]: pictures and arrays on disk, whole or not at all;
 //! * [`plot`]: curves in panels, on any machine;
 //! * [`cli`]: what the programs' command lines share.
 
 pub mod bandwidth;
+pub mod baseline;
 pub mod cli;
 pub mod data;
 pub mod dequantise;
 pub mod host;
+#[cfg(feature = "torch")]
+pub mod network;
 pub mod output;
 pub mod plot;
+#[cfg(feature = "torch")]
+pub mod train;
 
+#[cfg(feature = "torch")]
+pub use models; // whose types stand in `network`'s signatures
 pub use {ode_solvers, score_match, sde_core};

@@ -2,17 +2,20 @@
 //!
 //! * [`perturb`](mod@perturb): data to `x_t = α x_0 + σ ε`, each sample at its own time;
 //! * [`residual`](mod@residual): `σ s(x_t, t) + ε`, whose weighted mean square is the loss;
-//! * [`weighting`]: which mean square.
+//! * [`weighting`]: which mean square; [`times`]: at which times; [`bound`]: the variational bound that it is part of.
 //!
 //! The crate knows no gradient: a residual on a differentiable [`State`](sde_core::State) stays on its graph, and
 //! the caller squares and averages it there.
 
+pub mod bound;
 pub mod perturb;
 pub mod residual;
+pub mod times;
 pub mod weighting;
 
 pub use sde_core; // whose types stand in this crate's signatures
 
 pub use perturb::perturb;
 pub use residual::{loss, residual};
+pub use times::TimeLaw;
 pub use weighting::Weighting;

@@ -8,9 +8,11 @@
 //! | `Likelihood` | g² | g²/σ² = −λ' | Song et al. 2021b (arXiv 2101.09258) |
 
 use sde_core::Sde;
+use serde::{Deserialize, Serialize};
 
 /// A weighting of the denoising score-matching loss, as a factor of the squared residual.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Weighting {
     /// 1: the error of ε.

@@ -38,8 +38,8 @@ pub(super) fn install(root: &Path, python: &Path, cuda: bool) -> Result<Libtorch
     fs::create_dir_all(&temporary).map_err(|source| run::file(&temporary, source))?;
     let mut pip = pip_install(python, cuda, io::stdout().is_terminal());
     pip.current_dir(root).env("TMPDIR", &temporary);
-    let size = if cuda { "3 GB" } else { "545 MB" };
-    println!("libtorch {VERSION} is not here yet: downloading {size}\n$ {}", spelled(&pip));
+    let size = if cuda { "with CUDA: 3 GB" } else { "for the CPU: 545 MB" };
+    println!("installing libtorch {VERSION} {size} to download\n$ {}", spelled(&pip));
     let output =
         pip.stdout(Stdio::inherit()).output().map_err(|source| run::start(&pip, source))?;
     if !output.status.success() {
@@ -47,7 +47,7 @@ pub(super) fn install(root: &Path, python: &Path, cuda: bool) -> Result<Libtorch
         return Err(Error::Pip { command: spelled(&pip), line: complaint(&output) }.into());
     }
     remove(&temporary)?;
-    finish(root, PARTIAL, python, cuda)?;
+    stamp(prepare(&root.join(PARTIAL), python, cuda)?)?;
     replace(root)?;
     Ok(check(&root.join(OWN)).map_err(Error::Installed)?)
 }
@@ -83,27 +83,27 @@ fn pip_install(python: &Path, cuda: bool, terminal: bool) -> Command {
     pip
 }
 
-/// Takes out what the CPU does not need unless CUDA is wanted, makes sure that the library loads, and stamps the
-/// folder as finished. `site` is the folder that pip filled.
-pub(super) fn finish(
-    root: &Path,
-    site: &str,
-    python: &Path,
-    cuda: bool,
-) -> Result<Libtorch, run::Error> {
-    let site = root.join(site);
+/// Takes out what the CPU does not need unless CUDA is wanted, and makes sure that the library loads. `site` is the
+/// folder that pip filled.
+pub(super) fn prepare(site: &Path, python: &Path, cuda: bool) -> Result<Libtorch, run::Error> {
     let torch = site.join("torch");
     remove(&torch.join(STAMP))?;
     if !cuda {
-        trim(&site)?;
+        trim(site)?;
     }
-    let mut found = check(&torch).map_err(Error::Installed)?;
+    let found = check(&torch).map_err(Error::Installed)?;
     if cuda && !found.has_cuda {
         return Err(Error::InstalledWithoutCuda.into());
     }
     loads(python, &found.library())?;
-    found.version = format!("{VERSION}+{}", if cuda { "cuda" } else { "cpu" });
-    run::write(&torch.join(STAMP), &format!("{}\n", found.version))?;
+    Ok(found)
+}
+
+/// Marks a prepared folder as finished.
+pub(super) fn stamp(mut found: Libtorch) -> Result<Libtorch, run::Error> {
+    let release = found.version.split('+').next().unwrap_or(VERSION);
+    found.version = format!("{release}+{}", if found.has_cuda { "cuda" } else { "cpu" });
+    run::write(&found.root.join(STAMP), &format!("{}\n", found.version))?;
     Ok(found)
 }
 

@@ -12,6 +12,11 @@ fn fake(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fakes").join(name)
 }
 
+fn provide(root: &Path, python: &Path, wanted: Wanted) -> Result<Libtorch, run::Error> {
+    let forget = || run::write(&root.join("forgotten"), "");
+    Plan::new(root, wanted).carry_out(root, python, &forget)
+}
+
 fn provide_in(root: &TempDir, wanted: Wanted) -> Libtorch {
     provide(root.path(), &fake("python3"), wanted).unwrap()
 }
@@ -74,7 +79,7 @@ fn cuda_replaces_the_cpu_part_and_the_way_back_needs_no_download() {
     assert!(provide(root.path(), &fake("no-such-python3"), Wanted::Any).unwrap().has_cuda);
     fs::remove_file(root.path().join("pip-arguments")).unwrap();
     assert!(!provide_in(&root, Wanted::Cpu).has_cuda && without_cuda(&root));
-    assert_eq!(names(root.path().to_owned()), set(&[".libtorch"]));
+    assert_eq!(names(root.path().to_owned()), set(&[".libtorch", "forgotten"]));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use tch::Tensor;
 
-use super::config::{BlockType, UNetConfig};
+use super::config::{BlockType, TimeEntry, UNetConfig};
 use super::layers::{Attention, Downsample, Pass, Resnet, Upsample};
 use crate::error::Result;
 use crate::parameters::Builder;
@@ -62,7 +62,9 @@ impl Mid {
     pub(super) fn new(b: &mut Builder<'_>, config: &UNetConfig) -> Result<Self> {
         let c = config.block_out_channels.last().copied().unwrap_or(0);
         let scale = config.mid_block_scale_factor;
-        let groups = config.attn_norm_num_groups.unwrap_or(config.groups());
+        // The format's rule: with scale and shift, no norm unless it is asked for.
+        let usual = (config.resnet_time_scale_shift == TimeEntry::Default).then(|| config.groups());
+        let groups = config.attn_norm_num_groups.or(usual);
         let attention = config
             .add_attention
             .then(|| Attention::new(b, "mid_block.attentions.0", config, c, (groups, scale)))
@@ -133,7 +135,7 @@ fn layer(
     attends: bool,
 ) -> Result<(Resnet, Option<Attention>)> {
     let resnet = Resnet::new(b, &format!("{block}.resnets.{j}"), config, channels, 1.0)?;
-    let (place, norm) = (format!("{block}.attentions.{j}"), (config.groups(), 1.0));
+    let (place, norm) = (format!("{block}.attentions.{j}"), (Some(config.groups()), 1.0));
     let attention =
         attends.then(|| Attention::new(b, &place, config, channels.1, norm)).transpose()?;
     Ok((resnet, attention))

@@ -4,6 +4,8 @@
 //! cosine), so everything is taken from the file and nothing is guessed from the tensors. An absent
 //! `attention_head_dim` means 8, a `null` one head as wide as the layer. Keys of other versions are ignored and listed.
 
+mod check;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -67,7 +69,7 @@ pub struct UNetConfig {
     pub attn_norm_num_groups: Option<i64>,
     /// ε of every group norm.
     pub norm_eps: f64,
-    /// How the time enters a `ResNet` block; only `default` (added) so far.
+    /// How the time enters a `ResNet` block.
     pub resnet_time_scale_shift: TimeEntry,
     /// Whether the middle block attends.
     pub add_attention: bool,
@@ -221,7 +223,7 @@ impl UNetConfig {
     /// As [`read`](Self::read).
     pub fn parse(text: &str) -> Result<Self> {
         let config: Self = serde_json::from_str(text).map_err(|e| Error::config("", e))?;
-        config.check()?;
+        check::check(&config)?;
         Ok(config)
     }
 
@@ -253,125 +255,5 @@ impl UNetConfig {
     /// Groups of a group norm.
     pub fn groups(&self) -> i64 {
         self.norm_num_groups.unwrap_or(32)
-    }
-
-    /// Refuses what contradicts itself or is not built here.
-    fn check(&self) -> Result<()> {
-        let expect = |ok: bool, key: &str, found: String, expected: &str| {
-            if ok {
-                Ok(())
-            } else {
-                Err(Error::Config { key: key.into(), found, expected: expected.into() })
-            }
-        };
-        let (n, named) = (self.levels(), |what: &dyn std::fmt::Debug| format!("{what:?}"));
-        expect(
-            self.class_name == "UNet2DModel",
-            "_class_name",
-            named(&self.class_name),
-            "\"UNet2DModel\"",
-        )?;
-        expect(n > 0, "block_out_channels", "no level".into(), "at least one")?;
-        for (key, len) in [
-            ("down_block_types", self.down_block_types.len()),
-            ("up_block_types", self.up_block_types.len()),
-        ] {
-            expect(
-                len == n,
-                key,
-                format!("{len} blocks"),
-                &format!("{n}, one for each of block_out_channels"),
-            )?;
-        }
-        for (key, types, known) in [
-            (
-                "down_block_types",
-                &self.down_block_types,
-                [BlockType::DownBlock2D, BlockType::AttnDownBlock2D],
-            ),
-            (
-                "up_block_types",
-                &self.up_block_types,
-                [BlockType::UpBlock2D, BlockType::AttnUpBlock2D],
-            ),
-        ] {
-            let other = types.iter().find(|t| !known.contains(t));
-            let expected = format!("{:?} or {:?}", known[0], known[1]);
-            expect(
-                other.is_none(),
-                key,
-                other.map(|t| format!("{t:?}")).unwrap_or_default(),
-                &expected,
-            )?;
-        }
-        let groups = self.norm_num_groups.unwrap_or(0);
-        expect(groups > 0, "norm_num_groups", named(&self.norm_num_groups), "a positive number")?;
-        let odd = self.block_out_channels.iter().find(|c| **c <= 0 || **c % groups != 0);
-        expect(
-            odd.is_none(),
-            "block_out_channels",
-            named(&odd),
-            &format!("positive multiples of norm_num_groups = {groups}"),
-        )?;
-        expect(
-            self.in_channels > 0 && self.out_channels > 0,
-            "in_channels, out_channels",
-            format!("{}, {}", self.in_channels, self.out_channels),
-            "positive numbers",
-        )?;
-        expect(
-            (0.0..1.0).contains(&self.dropout),
-            "dropout",
-            named(&self.dropout),
-            "a number from 0 to below 1",
-        )?;
-        expect(
-            self.time_embedding_type == TimeEmbeddingType::Positional,
-            "time_embedding_type",
-            named(&self.time_embedding_type),
-            "positional",
-        )?;
-        expect(
-            self.resnet_time_scale_shift == TimeEntry::Default,
-            "resnet_time_scale_shift",
-            named(&self.resnet_time_scale_shift),
-            "default",
-        )?;
-        expect(
-            self.downsample_type == Resampling::Conv,
-            "downsample_type",
-            named(&self.downsample_type),
-            "conv",
-        )?;
-        expect(
-            self.upsample_type == Resampling::Conv,
-            "upsample_type",
-            named(&self.upsample_type),
-            "conv",
-        )?;
-        expect(
-            self.class_embed_type.is_none(),
-            "class_embed_type",
-            named(&self.class_embed_type),
-            "null",
-        )?;
-        expect(
-            self.attn_norm_num_groups.is_none_or(|g| g > 0),
-            "attn_norm_num_groups",
-            named(&self.attn_norm_num_groups),
-            "a positive number or null",
-        )?;
-        expect(
-            self.attention_head_dim.is_none_or(|d| d > 0),
-            "attention_head_dim",
-            named(&self.attention_head_dim),
-            "a positive number or null",
-        )?;
-        expect(
-            (0..=1).contains(&self.downsample_padding),
-            "downsample_padding",
-            named(&self.downsample_padding),
-            "0 or 1",
-        )
     }
 }

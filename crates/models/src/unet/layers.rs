@@ -1,7 +1,8 @@
 //! The layers of the U-Net: convolution, linear map, group norm, `ResNet` block, attention, resampling.
 //!
 //! ```text
-//! resnet:     h = conv1(act(GN1 x)) + W act(e),   y = (shortcut x + conv2(drop(act(GN2 h)))) / s
+//! resnet:     h = GN2(conv1(act(GN1 x)) + W act(e)),   y = (shortcut x + conv2(drop(act h))) / s
+//! scale_shift: h = GN2(conv1(act(GN1 x))) (1 + a) + b,   [a, b] = W act(e)
 //! attention:  y = (x + W_o softmax(q kᵀ/√d) v) / s,   q, k, v = W GN(x) over the pixels
 //! ```
 //!
@@ -9,7 +10,7 @@
 
 use tch::Tensor;
 
-use super::config::{Activation, UNetConfig};
+use super::config::{Activation, TimeEntry, UNetConfig};
 use crate::error::Result;
 use crate::parameters::{Builder, Init};
 
@@ -135,6 +136,7 @@ pub(super) struct Resnet {
     norm2: Norm,
     conv2: Conv,
     shortcut: Option<Conv>,
+    entry: TimeEntry,
     activation: Activation,
     dropout: f64,
     scale: f64,
@@ -153,13 +155,17 @@ impl Resnet {
         let shortcut = (cin != cout)
             .then(|| Conv::new(b, &format!("{name}.conv_shortcut"), channels, 1))
             .transpose()?;
+        let entry = config.resnet_time_scale_shift;
+        let vectors = if entry == TimeEntry::ScaleShift { 2 } else { 1 };
+        let time = (config.time_width(), vectors * cout);
         Ok(Self {
             norm1: Norm::new(b, &format!("{name}.norm1"), cin, groups, eps)?,
             conv1: Conv::new(b, &format!("{name}.conv1"), channels, 3)?,
-            time: Linear::new(b, &format!("{name}.time_emb_proj"), config.time_width(), cout)?,
+            time: Linear::new(b, &format!("{name}.time_emb_proj"), time.0, time.1)?,
             norm2: Norm::new(b, &format!("{name}.norm2"), cout, groups, eps)?,
             conv2: Conv::new(b, &format!("{name}.conv2"), (cout, cout), 3)?,
             shortcut,
+            entry,
             activation: config.act_fn,
             dropout: config.dropout,
             scale,
@@ -170,7 +176,15 @@ impl Resnet {
         let act = |x: &Tensor| self.activation.forward(x);
         let h = self.conv1.forward(&act(&self.norm1.forward(x)?)?)?;
         let e = self.time.forward(&act(pass.embedding)?)?.f_unsqueeze(-1)?.f_unsqueeze(-1)?;
-        let mut h = act(&self.norm2.forward(&h.f_add(&e)?)?)?;
+        let h = match self.entry {
+            TimeEntry::Default => self.norm2.forward(&h.f_add(&e)?)?,
+            TimeEntry::ScaleShift => {
+                let halves = e.f_chunk(2, 1)?;
+                let h = self.norm2.forward(&h)?;
+                h.f_addcmul(&h, &halves[0])?.f_add(&halves[1])?
+            }
+        };
+        let mut h = act(&h)?;
         if pass.train && self.dropout > 0.0 {
             h = h.f_dropout(self.dropout, true)?;
         }
@@ -186,7 +200,7 @@ impl Resnet {
 /// Self-attention over the pixels.
 #[derive(Debug)]
 pub(super) struct Attention {
-    norm: Norm,
+    norm: Option<Norm>,
     q: Linear,
     k: Linear,
     v: Linear,
@@ -201,13 +215,16 @@ impl Attention {
         name: &str,
         config: &UNetConfig,
         channels: i64,
-        (groups, scale): (i64, f64),
+        (groups, scale): (Option<i64>, f64),
     ) -> Result<Self> {
         let width = config.attention_head_dim.unwrap_or(channels);
         let heads = (channels / width).max(1);
-        let inner = heads * width;
+        let (inner, place) = (heads * width, format!("{name}.group_norm"));
+        let norm = groups
+            .map(|groups| Norm::new(b, &place, channels, groups, config.norm_eps))
+            .transpose()?;
         Ok(Self {
-            norm: Norm::new(b, &format!("{name}.group_norm"), channels, groups, config.norm_eps)?,
+            norm,
             q: Linear::new(b, &format!("{name}.to_q"), channels, inner)?,
             k: Linear::new(b, &format!("{name}.to_k"), channels, inner)?,
             v: Linear::new(b, &format!("{name}.to_v"), channels, inner)?,
@@ -219,7 +236,8 @@ impl Attention {
 
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let [b, c, h, w] = sizes(x)?;
-        let tokens = self.norm.forward(x)?.f_reshape([b, c, h * w])?.f_transpose(1, 2)?;
+        let normed = self.norm.as_ref().map_or(Ok(x.shallow_clone()), |norm| norm.forward(x))?;
+        let tokens = normed.f_reshape([b, c, h * w])?.f_transpose(1, 2)?;
         let split = |layer: &Linear| {
             let y = layer.forward(&tokens)?.f_reshape([b, h * w, self.heads, -1])?;
             Ok::<_, crate::Error>(y.f_transpose(1, 2)?)

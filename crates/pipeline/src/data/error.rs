@@ -27,9 +27,15 @@ pub enum DataError {
     /// Neither extension nor content names a format.
     #[error(
         "{path} has neither an extension nor first bytes of a known format, \
-         expected .npy, .idx, .gz (IDX) or a directory of images"
+         expected .npy, .safetensors, .idx, .gz (IDX) or a directory of images"
     )]
     UnknownFormat {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file of an array whose extension names no format of arrays.
+    #[error("{path} has no extension of a format of arrays, expected .npy or .safetensors")]
+    ArrayFormat {
         /// The file.
         path: PathBuf,
     },
@@ -60,6 +66,30 @@ pub enum DataError {
         found: String,
         /// The first entry that is absent or malformed.
         key: &'static str,
+    },
+    /// A safetensors file that is cut, overlong or none at all.
+    #[error("{path} is not a whole safetensors file: {what}")]
+    Safetensors {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A safetensors file without the tensor that was looked for.
+    #[error("{path} holds the tensors [{found}], expected {expected}")]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// The names of its tensors.
+        found: String,
+        /// The names that are read.
+        expected: String,
+    },
+    /// An array file that holds levels where numbers are wanted.
+    #[error("{path} holds integers, expected floats of 32 or 64 bits")]
+    Integers {
+        /// The file.
+        path: PathBuf,
     },
     /// Elements or pixels of a kind that is not read.
     #[error("{path} holds {found}, expected {expected}")]

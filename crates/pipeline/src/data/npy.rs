@@ -16,7 +16,7 @@ use super::{BYTE_LEVELS, Data, DataError, Images, byte_count, nchw};
 
 const MAGIC: &[u8] = b"\x93NUMPY";
 
-/// The array of an `.npy` file, of any shape.
+/// The array of an `.npy` or safetensors file, of any shape.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Npy {
@@ -48,7 +48,8 @@ pub fn read(path: impl AsRef<Path>) -> Result<Npy, DataError> {
     parse(path, &fs::read(path).map_err(|cause| DataError::io(path, cause))?)
 }
 
-fn levels(path: &Path, array: ArrayD<u8>) -> Result<Images, DataError> {
+/// Bytes as images of 256 levels.
+pub(super) fn levels(path: &Path, array: ArrayD<u8>) -> Result<Images, DataError> {
     let shape = array.shape().to_vec();
     let [n, c, h, w] = nchw(path, &shape)?;
     if c > 4 && matches!(w, 1 | 3 | 4) {
@@ -61,11 +62,9 @@ fn levels(path: &Path, array: ArrayD<u8>) -> Result<Images, DataError> {
     Images::new(pixels, BYTE_LEVELS)
 }
 
-fn floats(path: &Path, array: ArrayD<f64>) -> Result<ArrayD<f64>, DataError> {
-    if let Some((index, &found)) = array.indexed_iter().find(|(_, y)| !y.is_finite()) {
-        let index = index.slice().to_vec();
-        return Err(DataError::NotFinite { path: path.into(), index, found });
-    }
+/// Floats as model coordinates.
+pub(super) fn floats(path: &Path, array: ArrayD<f64>) -> Result<ArrayD<f64>, DataError> {
+    let array = finite(path, array)?;
     let shape = array.shape().to_vec();
     let as_read = match *shape {
         [0, _] | [_, 0] => return Err(DataError::Empty { path: path.into(), shape }),
@@ -79,6 +78,17 @@ fn floats(path: &Path, array: ArrayD<f64>) -> Result<ArrayD<f64>, DataError> {
     array
         .into_shape_with_order(IxDyn(&as_read))
         .map_err(|_| DataError::TooLarge { path: path.into(), shape })
+}
+
+/// The array, when every number in it is finite.
+pub(super) fn finite(path: &Path, array: ArrayD<f64>) -> Result<ArrayD<f64>, DataError> {
+    match array.indexed_iter().find(|(_, y)| !y.is_finite()) {
+        None => Ok(array),
+        Some((index, &found)) => {
+            let index = index.slice().to_vec();
+            Err(DataError::NotFinite { path: path.into(), index, found })
+        }
+    }
 }
 
 fn parse(path: &Path, bytes: &[u8]) -> Result<Npy, DataError> {

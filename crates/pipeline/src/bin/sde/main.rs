@@ -1,3 +1,72 @@
-//! The program `sde`.
+//! The program `sde`: networks from the command line.
+//!
+//! * [`flags`]: what all commands share; [`session`]: the device, what is said and reported;
+//! * [`model`]: a network and what it means, from its own description, a scheduler's file or flags;
+//! * [`process`], [`scheduler`], [`solver`], [`data`]: what flags name;
+//! * [`sample`], [`likelihood`], [`eval`], [`train`], [`info`]: the commands.
 
-fn main() {}
+mod data;
+mod eval;
+mod flags;
+mod info;
+mod likelihood;
+mod model;
+mod process;
+mod progress;
+mod sample;
+mod scheduler;
+mod session;
+mod solver;
+mod train;
+
+use clap::{Parser, Subcommand};
+use pipeline::cli::{finish, parse_or_exit};
+use pipeline::models::torch_ext::catch;
+use std::error::Error;
+use std::process::ExitCode;
+
+use flags::Common;
+
+/// Score-based generative modelling: train, sample, and compute likelihoods with networks.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    arg_required_else_help = false,
+    after_help = "Example: sde sample --model runs/digits --num 64 --seed 1 --out out/samples.png"
+)]
+struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Draws samples by the probability-flow ODE or the reverse SDE.
+    Sample(sample::SampleFlags),
+    /// Computes the log-likelihood of data by the probability-flow ODE.
+    Likelihood(likelihood::LikelihoodFlags),
+    /// Evaluates a network, and its product with a cotangent, on arrays from a file.
+    Eval(eval::EvalFlags),
+    /// Trains a network.
+    Train(train::TrainFlags),
+    /// Shows libtorch, devices, and what a model is.
+    Info(info::InfoFlags),
+}
+
+fn main() -> ExitCode {
+    let cli: Cli = parse_or_exit();
+    std::panic::set_hook(Box::new(|_| ())); // `catch` makes a sentence of a panic
+    finish(catch(|| run(&cli)))
+}
+
+fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
+    match &cli.command {
+        Command::Sample(flags) => sample::run(flags, &cli.common),
+        Command::Likelihood(flags) => likelihood::run(flags, &cli.common),
+        Command::Eval(flags) => eval::run(flags, &cli.common),
+        Command::Train(flags) => train::run(flags, &cli.common),
+        Command::Info(flags) => info::run(flags, &cli.common),
+    }
+}

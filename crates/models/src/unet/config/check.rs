@@ -1,0 +1,121 @@
+//! What a configuration must fulfil: entries that fit together, and options that are built here.
+
+use super::{BlockType, Resampling, TimeEmbeddingType, UNetConfig};
+use crate::error::{Error, Result};
+
+/// A rule: whether it holds, the entry, what it says, what it may say.
+type Rule<'a> = (bool, &'a str, String, String);
+
+/// Refuses what contradicts itself or is not built here, by its first entry.
+pub(super) fn check(config: &UNetConfig) -> Result<()> {
+    let rules = numbers(config).into_iter().chain(blocks(config)).chain(options(config));
+    match rules.into_iter().find(|(holds, ..)| !holds) {
+        Some((_, key, found, expected)) => Err(Error::Config { key: key.into(), found, expected }),
+        None => Ok(()),
+    }
+}
+
+fn numbers(c: &UNetConfig) -> Vec<Rule<'_>> {
+    let positive = |n: Option<i64>| n.is_none_or(|n| n > 0);
+    let groups = c.norm_num_groups.unwrap_or(0);
+    let odd = c.block_out_channels.iter().find(|n| **n <= 0 || **n % groups.max(1) != 0);
+    let channels = format!("{} and {}", c.in_channels, c.out_channels);
+    let last = c.block_out_channels.last().copied().unwrap_or(0);
+    let attends = c.attn_norm_num_groups.is_none_or(|g| g > 0 && last % g == 0);
+    vec![
+        (c.levels() > 0, "block_out_channels", "no level".into(), "at least one".into()),
+        (groups > 0, "norm_num_groups", text(&c.norm_num_groups), "a positive number".into()),
+        (
+            odd.is_none(),
+            "block_out_channels",
+            odd.map(ToString::to_string).unwrap_or_default(),
+            format!("positive multiples of norm_num_groups = {groups}"),
+        ),
+        (
+            attends,
+            "attn_norm_num_groups",
+            text(&c.attn_norm_num_groups),
+            format!("null or a divisor of {last}"),
+        ),
+        (
+            c.in_channels > 0 && c.out_channels > 0,
+            "in_channels and out_channels",
+            channels,
+            "positive numbers".into(),
+        ),
+        (
+            positive(c.attention_head_dim),
+            "attention_head_dim",
+            text(&c.attention_head_dim),
+            "a positive number or null".into(),
+        ),
+        (
+            positive(c.num_class_embeds),
+            "num_class_embeds",
+            text(&c.num_class_embeds),
+            "a positive number or null".into(),
+        ),
+        (
+            (0.0..1.0).contains(&c.dropout),
+            "dropout",
+            c.dropout.to_string(),
+            "a number from 0 to below 1".into(),
+        ),
+        (
+            c.norm_eps > 0.0 && c.mid_block_scale_factor > 0.0,
+            "norm_eps and mid_block_scale_factor",
+            format!("{} and {}", c.norm_eps, c.mid_block_scale_factor),
+            "positive numbers".into(),
+        ),
+    ]
+}
+
+fn blocks(c: &UNetConfig) -> Vec<Rule<'_>> {
+    use BlockType::{AttnDownBlock2D, AttnUpBlock2D, DownBlock2D, UpBlock2D};
+    let kinds = [
+        ("down_block_types", &c.down_block_types, [DownBlock2D, AttnDownBlock2D]),
+        ("up_block_types", &c.up_block_types, [UpBlock2D, AttnUpBlock2D]),
+    ];
+    let mut rules = Vec::new();
+    for (key, types, known) in kinds {
+        let (found, n) = (types.len(), c.levels());
+        let expected = format!("{n}, one for each of block_out_channels");
+        rules.push((found == n, key, format!("{found} blocks"), expected));
+        let other = types.iter().find(|t| !known.contains(t));
+        let expected = format!("{:?} or {:?}", known[0], known[1]);
+        rules.push((other.is_none(), key, other.map(text).unwrap_or_default(), expected));
+    }
+    rules
+}
+
+fn options(c: &UNetConfig) -> Vec<Rule<'_>> {
+    let positional = c.time_embedding_type == TimeEmbeddingType::Positional;
+    let conv = |r: Resampling| r == Resampling::Conv;
+    vec![
+        (
+            c.class_name == "UNet2DModel",
+            "_class_name",
+            text(&c.class_name),
+            "\"UNet2DModel\"".into(),
+        ),
+        (positional, "time_embedding_type", text(&c.time_embedding_type), "positional".into()),
+        (conv(c.downsample_type), "downsample_type", text(&c.downsample_type), "conv".into()),
+        (conv(c.upsample_type), "upsample_type", text(&c.upsample_type), "conv".into()),
+        (
+            c.class_embed_type.is_none(),
+            "class_embed_type",
+            text(&c.class_embed_type),
+            "null".into(),
+        ),
+        (
+            (0..=1).contains(&c.downsample_padding),
+            "downsample_padding",
+            c.downsample_padding.to_string(),
+            "0 or 1".into(),
+        ),
+    ]
+}
+
+fn text(value: &impl std::fmt::Debug) -> String {
+    format!("{value:?}")
+}

@@ -1,0 +1,177 @@
+//! `sde likelihood`: data to log-likelihoods.
+
+mod report;
+
+use std::error::Error;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use clap::builder::PossibleValuesParser;
+use models::Trace;
+use models::tch::Tensor;
+use ndarray::{ArrayD, Axis};
+use pipeline::cli::{Usage, whole};
+use pipeline::data::array;
+use pipeline::models;
+use pipeline::network::Point;
+use pipeline::output::{prepare, write_whole};
+
+use crate::data::{Points, Source};
+use crate::flags::{Common, ModelFlags, ToleranceFlags};
+use crate::model::Described;
+use crate::progress::Progress;
+use crate::session::Session;
+use crate::solver;
+use report::Report;
+
+/// Samples on the device together unless `--batch` says otherwise.
+const BATCH: usize = 64;
+/// The most dimensions whose trace is exact unless `--trace` says otherwise.
+const EXACT: usize = 64;
+
+/// Flags of `likelihood`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Integer data (pictures, IDX, bytes) are dequantised with uniform noise, keyed by --seed and the sample's position: the
+mean is then a lower bound on the discrete log-likelihood. Floats are model coordinates: the result is the model's density
+at t_min. Log-likelihoods are in nats; what the program cannot tell yet (errors of solver and trace) is null in the JSON.
+
+Example: sde likelihood --model runs/digits --data digits:test --rtol 1e-6 --atol 1e-6 --seed 1 --out out/nll.json")]
+pub(crate) struct LikelihoodFlags {
+    #[command(flatten)]
+    model: ModelFlags,
+    /// A data file, a directory of images, or the compiled-in digits: digits:train, digits:validation, digits:test.
+    #[arg(long, value_name = "FILE|DIR")]
+    data: String,
+    /// The integral of the divergence beside the state; two-phase comes with a later version.
+    #[arg(long, default_value = "augmented", value_parser = ["augmented"])]
+    method: String,
+    /// The adaptive method that solves the ODE.
+    #[arg(long, default_value = "rk45", value_parser = PossibleValuesParser::new(solver::adaptive()))]
+    solver: String,
+    #[command(flatten)]
+    tolerance: ToleranceFlags,
+    /// The divergence: exact (d passes backward), Hutchinson's estimator, or exact up to 64 dimensions.
+    #[arg(long, default_value = "auto", value_parser = ["auto", "exact", "hutchinson"])]
+    trace: String,
+    /// Random probes of Hutchinson's estimator, fixed along a path; 1 when absent, as Song et al. (2021) have it.
+    #[arg(long, value_name = "K", value_parser = whole(1, 1_000_000), allow_negative_numbers = true)]
+    probes: Option<u64>,
+    /// The probes themselves, [K, B, …] for B samples: .npy or .safetensors (its tensor `probes`).
+    #[arg(long, value_name = "FILE", conflicts_with = "probes")]
+    probe_file: Option<PathBuf>,
+    /// Noise that makes points of integer data: uniform for them, none for floats.
+    #[arg(long, value_parser = ["none", "uniform"])]
+    dequantise: Option<String>,
+    /// Levels of the data, 2 to 256; by default the model's, or what the data say.
+    #[arg(long, value_name = "L", value_parser = whole(2, 256), allow_negative_numbers = true)]
+    levels: Option<u64>,
+    /// Where the JSON object goes.
+    #[arg(long, value_name = "FILE.json")]
+    out: Option<PathBuf>,
+}
+
+/// Computes likelihoods.
+///
+/// # Errors
+/// A command line, model or file that cannot be used; a sample whose solve did not reach the end.
+pub(crate) fn run(flags: &LikelihoodFlags, common: &Common) -> Result<(), Box<dyn Error>> {
+    flags.check()?;
+    let session = Session::open("likelihood", common)?;
+    let source = Source::read(&flags.data)?;
+    let model = Described::open(&flags.model, Some(&source.sample_shape()), &session)?;
+    let levels = flags.levels.map(u32::try_from).transpose()?;
+    let points = source.points(
+        flags.dequantise.as_deref(),
+        (levels, model.description.levels),
+        common.seed,
+    )?;
+    let trace = flags.trace(&points, &session)?;
+    flags.out.as_ref().map(prepare).transpose()?;
+
+    let n = points.x.len_of(Axis(0));
+    let progress = Progress::new(&session, "likelihood:", n);
+    let tell = |done| progress.at(done);
+    let method = solver::method(&flags.solver).ok_or("no such solver")?; // the flag has one of the names
+    let how = (method, flags.tolerance.tolerance());
+    let found = model.run(&session, BATCH, &tell).likelihood(points.x.view(), how, &trace)?;
+    progress.finish();
+
+    let report = flags.report(&points, &found, &trace, model.interval());
+    if let Some(path) = &flags.out {
+        let text = session.json(&report)?;
+        write_whole(path, |file| file.write_all(text.as_bytes()))?;
+    }
+    session.report(&report, &report.table())?;
+    let status: Vec<_> = found.iter().map(|p| p.status).collect();
+    Ok(solver::unfinished(&status)?)
+}
+
+impl LikelihoodFlags {
+    /// Refuses flags that do not go together.
+    fn check(&self) -> Result<(), Usage> {
+        let probes =
+            [("--probes", self.probes.is_some()), ("--probe-file", self.probe_file.is_some())];
+        let given = probes.iter().find(|(_, given)| *given);
+        match given {
+            Some((flag, _)) if self.trace == "exact" => Err(Usage(format!(
+                "found {flag} beside --trace exact, expected --trace hutchinson"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// How the divergence is found: probes that are asked for are used.
+    fn trace(&self, points: &Points, session: &Session<'_>) -> Result<Trace, Box<dyn Error>> {
+        if let Some(path) = &self.probe_file {
+            let probes = array(path, "probes")?;
+            check_probes(path, &probes, points.x.shape())?;
+            let shape: Vec<i64> = probes.shape().iter().map(|&n| n as i64).collect();
+            let values: Vec<f64> = probes.iter().copied().collect();
+            let tensor = Tensor::f_from_slice(&values)?.f_reshape(&shape)?;
+            return Ok(Trace::Given(tensor.f_to_device(session.device)?));
+        }
+        let d: usize = points.x.shape()[1..].iter().product();
+        let auto = self.trace == "auto" && self.probes.is_none() && d <= EXACT;
+        Ok(if auto || self.trace == "exact" {
+            Trace::Exact
+        } else {
+            let probes = u32::try_from(self.probes.unwrap_or(1))?;
+            Trace::Signs { seed: session.common.seed, probes }
+        })
+    }
+
+    fn report<'a>(
+        &'a self,
+        points: &Points,
+        found: &[Point],
+        trace: &Trace,
+        (t_min, t_max): (f64, f64),
+    ) -> Report<'a> {
+        let (trace, probes) = match trace {
+            Trace::Exact => ("exact", None),
+            Trace::Signs { probes, .. } => ("hutchinson", Some(i64::from(*probes))),
+            Trace::Given(probes) => ("hutchinson", probes.size().first().copied()),
+        };
+        let d = points.x.shape()[1..].iter().product();
+        let meaning =
+            if points.dequantised { "discrete_lower_bound" } else { "model_density_at_t_min" };
+        let head = report::Head { method: &self.method, trace, probes, t_min, t_max, meaning };
+        Report::new(head, d, points.levels, found)
+    }
+}
+
+/// Refuses probes of another shape than [K, B, …].
+fn check_probes(path: &Path, probes: &ArrayD<f64>, data: &[usize]) -> Result<(), String> {
+    let found = probes.shape();
+    if found.len() == data.len() + 1 && found[0] > 0 && found[1..] == *data {
+        return Ok(());
+    }
+    let sizes: Vec<_> = data.iter().map(ToString::to_string).collect();
+    let path = path.display();
+    Err(format!(
+        "{path} has the shape {found:?}, expected [K, {}] for these data",
+        sizes.join(", ")
+    ))
+}

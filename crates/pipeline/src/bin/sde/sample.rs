@@ -1,0 +1,179 @@
+//! `sde sample`: noise to samples.
+
+mod plan;
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use clap::builder::PossibleValuesParser;
+use ndarray::ArrayD;
+use ode_solvers::Solution;
+use pipeline::cli::{Usage, number, whole};
+use pipeline::data;
+use pipeline::network::Start;
+use pipeline::output::{Format, prepare, write_array};
+use serde::Serialize;
+
+use crate::flags::{Common, ModelFlags, ToleranceFlags};
+use crate::model::Described;
+use crate::progress::Progress;
+use crate::session::Session;
+use crate::solver;
+use plan::{Plan, Steps};
+
+/// Samples on the device together unless `--batch` says otherwise.
+const BATCH: usize = 64;
+
+/// Flags of `sample`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Adaptive samplers (rk23, rk45) choose the steps of each sample by --rtol and --atol unless --steps or a grid file is
+given; the others need --steps or a grid file. Sample i is the same for any --num and --batch, to rounding.
+
+Example: sde sample --model runs/digits --sampler heun --grid log-snr --steps 40 --num 64 --seed 1 --out out/digits.png")]
+pub(crate) struct SampleFlags {
+    #[command(flatten)]
+    model: ModelFlags,
+    /// The method: all but euler-maruyama solve the probability-flow ODE.
+    #[arg(long, default_value = "rk45", value_parser = PossibleValuesParser::new(solver::samplers()))]
+    sampler: String,
+    /// Times of the steps: uniform, log-snr, karras (ρ = 7), or a text file of decreasing times, one a line.
+    #[arg(long, value_name = "uniform|log-snr|karras|FILE")]
+    grid: Option<String>,
+    /// Steps on the grid; uniform unless --grid says otherwise.
+    #[arg(long, value_name = "N", value_parser = whole(1, 1_000_000), allow_negative_numbers = true)]
+    steps: Option<u64>,
+    #[command(flatten)]
+    tolerance: ToleranceFlags,
+    /// Noise of the reverse SDE in units of g, for euler-maruyama; 1 when absent.
+    #[arg(long, value_name = "X", value_parser = number(0.0, 1e6), allow_negative_numbers = true)]
+    eta: Option<f64>,
+    /// How many samples; 64 when absent.
+    #[arg(long, value_name = "N", value_parser = whole(1, 1 << 32), allow_negative_numbers = true)]
+    num: Option<u64>,
+    /// The noise x_T itself, σ_T included: .npy or .safetensors (its tensor `noise`); it says how many samples.
+    #[arg(long, value_name = "FILE")]
+    noise: Option<PathBuf>,
+    /// What is done to the finished samples: none, or unit, which clips to [−1, 1].
+    #[arg(long, default_value = "none", value_parser = ["none", "unit"])]
+    clip: String,
+    /// Where the samples go, in model coordinates: .npy, .safetensors (its tensor `samples`) or .png (a grid).
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+/// The JSON of `sample`.
+#[derive(Serialize)]
+struct Sampled<'a> {
+    n: usize,
+    shape: &'a [i64],
+    sampler: &'a str,
+    grid: Option<&'a str>,
+    steps: Option<usize>,
+    rtol: Option<f64>,
+    atol: Option<f64>,
+    eta: Option<f64>,
+    seed: u64,
+    nfe: u64,
+    nfe_per_sample: Vec<u32>,
+    accepted: Vec<u32>,
+    rejected: Vec<u32>,
+    status: Vec<&'static str>,
+    images_per_second: f64,
+    out: &'a Path,
+}
+
+/// Draws samples.
+///
+/// # Errors
+/// A command line, model or file that cannot be used; a sample that did not reach the end.
+pub(crate) fn run(flags: &SampleFlags, common: &Common) -> Result<(), Box<dyn Error>> {
+    let plan = flags.plan()?;
+    let session = Session::open("sample", common)?;
+    let noise = flags.noise.as_ref().map(|path| data::array(path, "noise")).transpose()?;
+    let n = flags.count(noise.as_ref())?;
+    let mut model =
+        Described::open(&flags.model, noise.as_ref().and_then(|x| x.shape().get(1..)), &session)?;
+    let grid = plan.grid(&mut model)?;
+    let size = model.description.shape.iter().map(|&n| usize::try_from(n).unwrap_or(0));
+    Format::of(&flags.out)?.check(&std::iter::once(n).chain(size).collect::<Vec<_>>())?;
+    prepare(&flags.out)?;
+
+    let start = noise.as_ref().map_or(Start::Prior(n), |x| Start::Given(x.view()));
+    let progress = Progress::new(&session, "sampling:", n);
+    let tell = |done| progress.at(done);
+    let begun = session.seconds();
+    let mut drawn = model.run(&session, BATCH, &tell).draw(&start, plan.sampler(&grid))?;
+    let seconds = session.seconds() - begun;
+    progress.finish();
+
+    if flags.clip == "unit" {
+        drawn.y.mapv_inplace(|y| y.clamp(-1.0, 1.0));
+    }
+    write_array(&flags.out, "samples", &drawn.y)?;
+    let report = flags.sampled(&plan, &grid, &model, &drawn, (common.seed, seconds));
+    session.report(&report, &summary(&report, &drawn))?;
+    Ok(solver::unfinished(&drawn.status)?)
+}
+
+/// What was drawn, in a line for people.
+fn summary(report: &Sampled<'_>, drawn: &Solution<ArrayD<f64>>) -> String {
+    format!(
+        "drew {} samples of {:?} by {}, NFE {:.1} each, {:.2} samples a second, to {}\n",
+        report.n,
+        report.shape,
+        report.sampler,
+        drawn.mean_nfe(),
+        report.images_per_second,
+        report.out.display()
+    )
+}
+
+impl SampleFlags {
+    /// How many samples.
+    fn count(&self, noise: Option<&ArrayD<f64>>) -> Result<usize, Box<dyn Error>> {
+        let rows = noise.map(|x| x.shape().first().copied().unwrap_or(0));
+        match (rows, self.num) {
+            (Some(rows), Some(num)) if rows as u64 != num => Err(Usage(format!(
+                "found --num {num}, expected {rows}, the samples that --noise has"
+            ))
+            .into()),
+            (Some(0), _) => Err("--noise holds no samples, expected at least one".into()),
+            (Some(rows), _) => Ok(rows),
+            (None, num) => Ok(usize::try_from(num.unwrap_or(64))?),
+        }
+    }
+
+    fn sampled<'a>(
+        &'a self,
+        plan: &Plan<'_>,
+        grid: &[f64],
+        model: &'a Described,
+        drawn: &Solution<ArrayD<f64>>,
+        (seed, seconds): (u64, f64),
+    ) -> Sampled<'a> {
+        let tolerance = match plan.steps {
+            Steps::Adaptive(tolerance) => Some(tolerance),
+            Steps::Named(..) | Steps::File(_) => None,
+        };
+        Sampled {
+            n: drawn.status.len(),
+            shape: &model.description.shape,
+            sampler: &self.sampler,
+            grid: tolerance.is_none().then(|| self.grid.as_deref().unwrap_or("uniform")),
+            steps: tolerance.is_none().then(|| grid.len() - 1),
+            rtol: tolerance.map(|t| t.rtol),
+            atol: tolerance.map(|t| t.atol),
+            eta: plan.method.is_none().then_some(plan.eta),
+            seed,
+            nfe: drawn.batch_evals,
+            nfe_per_sample: drawn.stats.iter().map(|s| s.nfe).collect(),
+            accepted: drawn.stats.iter().map(|s| s.accepted).collect(),
+            rejected: drawn.stats.iter().map(|s| s.rejected).collect(),
+            status: drawn.status.iter().map(|s| solver::status(*s)).collect(),
+            images_per_second: drawn.status.len() as f64 / seconds,
+            out: &self.out,
+        }
+    }
+}

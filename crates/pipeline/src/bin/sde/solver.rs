@@ -1,0 +1,112 @@
+//! Samplers by name, and the grids of times that they follow.
+
+use std::error::Error;
+use std::path::Path;
+
+use ode_solvers::{EULER, HEUN, LaneStatus, MIDPOINT, RK4, RK23, RK45, Tableau, uniform_grid};
+use sde_core::{Sde, grid};
+
+/// The stochastic sampler.
+pub(crate) const EULER_MARUYAMA: &str = "euler-maruyama";
+
+/// The methods of the probability-flow ODE.
+const METHODS: [&Tableau; 6] = [&EULER, &HEUN, &MIDPOINT, &RK4, &RK23, &RK45];
+
+/// Every sampler that there is.
+pub(crate) fn samplers() -> Vec<&'static str> {
+    METHODS.iter().map(|m| m.name).chain([EULER_MARUYAMA]).collect()
+}
+
+/// The methods that choose their own steps.
+pub(crate) fn adaptive() -> Vec<&'static str> {
+    METHODS.iter().filter(|m| !m.e.is_empty()).map(|m| m.name).collect()
+}
+
+/// The method of the ODE with this name.
+pub(crate) fn method(name: &str) -> Option<&'static Tableau> {
+    METHODS.into_iter().find(|m| m.name == name)
+}
+
+/// The exponent ρ of Karras et al. (2022).
+const RHO: f64 = 7.0;
+
+/// `steps + 1` times from `from` to `to` on a grid of this name.
+///
+/// # Errors
+/// An interval that the grid has no finite place for.
+pub(crate) fn named_grid(
+    name: &str,
+    sde: &dyn Sde,
+    steps: u32,
+    (from, to): (f64, f64),
+) -> Result<Vec<f64>, Box<dyn Error>> {
+    match name {
+        "log-snr" => Ok(grid::log_snr(sde, steps, from, to)?),
+        "karras" => {
+            let ratio = |t: f64| (-0.5 * sde.log_snr(t)).exp();
+            let mut levels = grid::karras(steps + 1, ratio(to), ratio(from), RHO)?;
+            levels.pop(); // the level 0 after the last
+            let mut times: Vec<f64> =
+                levels.iter().map(|sigma| sde.time_of_log_snr(-2.0 * sigma.ln())).collect();
+            times[0] = from;
+            times[steps as usize] = to;
+            Ok(times)
+        }
+        _ => Ok(uniform_grid(from, to, steps)),
+    }
+}
+
+/// The times in a text file, one a line, decreasing.
+///
+/// # Errors
+/// A file that cannot be read, or one that holds something else.
+pub(crate) fn grid_file(path: &Path, sde: &dyn Sde) -> Result<Vec<f64>, Box<dyn Error>> {
+    let name = path.display();
+    let text = std::fs::read_to_string(path).map_err(|e| format!("{name}: {e}"))?;
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let mut times: Vec<f64> = Vec::new();
+    for (i, line) in lines {
+        let (line, number) = (line.trim(), i + 1);
+        let end = times.last().copied().unwrap_or(sde.end());
+        match line.parse::<f64>() {
+            Ok(t) if t >= 0.0 && (t < end || times.is_empty() && t <= end) => times.push(t),
+            _ => {
+                let expected = format!("a time from 0 to below {end}");
+                return Err(format!(
+                    "{name}: found {line:?} in line {number}, expected {expected}"
+                )
+                .into());
+            }
+        }
+    }
+    if times.len() < 2 {
+        return Err(format!("{name}: found {} times, expected 2 or more", times.len()).into());
+    }
+    Ok(times)
+}
+
+/// How the solve of a sample ended, in a word.
+pub(crate) fn status(status: LaneStatus) -> &'static str {
+    match status {
+        LaneStatus::Running => "running",
+        LaneStatus::Done => "done",
+        LaneStatus::MaxSteps { .. } => "max_steps",
+        LaneStatus::NonFinite { .. } => "non_finite",
+        LaneStatus::StepSizeTooSmall { .. } => "step_size_too_small",
+        _ => "stopped",
+    }
+}
+
+/// One sentence about the samples that did not reach the end of their path, if any.
+pub(crate) fn unfinished(statuses: &[LaneStatus]) -> Result<(), String> {
+    let stopped = statuses.iter().enumerate().filter(|(_, s)| **s != LaneStatus::Done);
+    match stopped.clone().next() {
+        None => Ok(()),
+        Some((first, why)) => Err(format!(
+            "{} of {} samples did not reach the end of their path, sample {first} for one: {}",
+            stopped.count(),
+            statuses.len(),
+            status(*why)
+        )),
+    }
+}

@@ -1,0 +1,89 @@
+//! What can stop a training run.
+
+use std::path::PathBuf;
+
+use crate::data::DataError;
+
+/// Errors of a training run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// A file that cannot be read or written.
+    #[error("{path}: {source}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// A configuration that cannot be read.
+    #[error("{path}: {what}")]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong in it.
+        what: String,
+    },
+    /// An entry of a configuration that cannot be used.
+    #[error("{key}: found {found}, expected {expected}")]
+    Entry {
+        /// The entry.
+        key: String,
+        /// What it says.
+        found: String,
+        /// What it may say.
+        expected: String,
+    },
+    /// A folder with another run.
+    #[error(
+        "{folder} holds a run with another configuration ({what}): choose another `out`, or say --resume to go on with \
+         the new one"
+    )]
+    OtherRun {
+        /// The folder.
+        folder: PathBuf,
+        /// The first entry that differs.
+        what: String,
+    },
+    /// A loss or gradient that is not finite.
+    #[error(
+        "step {step}: the loss is {loss} and the gradient's norm {gradient}, expected finite numbers; the batch were the \
+         samples {samples:?}; the state before it is saved in {folder}"
+    )]
+    NotFinite {
+        /// The step.
+        step: u64,
+        /// Its loss.
+        loss: f64,
+        /// Its gradient's norm.
+        gradient: f64,
+        /// The rows of the data set in its batch.
+        samples: Vec<usize>,
+        /// Where the state is.
+        folder: PathBuf,
+    },
+    /// Data that cannot be used.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The network, its files, libtorch.
+    #[error(transparent)]
+    Model(#[from] models::Error),
+    /// The mathematics below.
+    #[error(transparent)]
+    Core(#[from] sde_core::Error),
+}
+
+/// Result with this module's [`enum@TrainError`].
+pub type Result<T> = std::result::Result<T, TrainError>;
+
+impl From<models::torch_ext::Error> for TrainError {
+    fn from(error: models::torch_ext::Error) -> Self {
+        Self::Model(error.into())
+    }
+}
+
+impl From<models::tch::TchError> for TrainError {
+    fn from(error: models::tch::TchError) -> Self {
+        Self::Model(error.into())
+    }
+}

@@ -1,0 +1,58 @@
+//! The record of a run, `metrics.jsonl`: one JSON object a report. A run that goes on from an earlier step drops what was
+//! recorded after it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::Progress;
+use super::error::{Result, TrainError};
+
+/// An open record.
+#[derive(Debug)]
+pub struct Record {
+    path: PathBuf,
+    file: File,
+}
+
+#[derive(Deserialize)]
+struct Line {
+    step: u64,
+}
+
+impl Record {
+    /// Opens the record of a run that begins after step `began`.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub fn open(folder: &Path, began: u64) -> Result<Self> {
+        let path = folder.join("metrics.jsonl");
+        let open = || {
+            fs::create_dir_all(folder)?;
+            let before = if path.exists() { fs::read_to_string(&path)? } else { String::new() };
+            let kept: Vec<&str> = before.lines().filter(|line| step_of(line) <= began).collect();
+            let text: String = kept.iter().map(|line| format!("{line}\n")).collect();
+            fs::write(&path, text)?;
+            OpenOptions::new().append(true).open(&path)
+        };
+        let file = open().map_err(|source| TrainError::File { path: path.clone(), source })?;
+        Ok(Self { path, file })
+    }
+
+    /// Appends a report.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub fn add(&mut self, progress: &Progress) -> Result<()> {
+        let line = serde_json::to_string(progress).unwrap_or_default() + "\n";
+        let written = self.file.write_all(line.as_bytes());
+        written.map_err(|source| TrainError::File { path: self.path.clone(), source })
+    }
+}
+
+/// The step of a line; a broken one, the last of a run that was killed, is later than any.
+fn step_of(line: &str) -> u64 {
+    serde_json::from_str::<Line>(line).map_or(u64::MAX, |line| line.step)
+}

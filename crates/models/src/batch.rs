@@ -31,8 +31,8 @@ impl Batch {
             return Err(Error::Shape { what: "a batch", found: vec![], expected });
         }
         let mut own = tensor.f_to_kind(Kind::Double)?.f_contiguous()?;
-        if own.data_ptr() == tensor.data_ptr() && !own.requires_grad() {
-            own = own.f_empty_like()?; // operations on rows write in place: never into a caller's memory
+        if own.data_ptr() == tensor.data_ptr() {
+            own = own.f_detach()?.f_empty_like()?; // operations write in place: never into a caller's memory
             own.f_copy_(tensor)?;
         }
         Ok(Self { tensor: own, failure: None })
@@ -74,7 +74,7 @@ impl Batch {
     /// # Errors
     /// The first failure.
     pub fn check(&self) -> Result<()> {
-        self.failure.as_ref().map_or(Ok(()), |why| Err(torch_ext::Error::Torch(why.clone()).into()))
+        self.failure.as_ref().map_or(Ok(()), |why| Err(Error::Text(why.clone())))
     }
 
     /// Replaces the tensor by the result of `work`, or remembers that it, or one of its sources, failed.
@@ -84,6 +84,19 @@ impl Batch {
         self.failure = self.failure.take().or(failed);
     }
 
+    /// Refuses what libtorch would broadcast: other shapes, and other than one number for each row.
+    fn fits(&self, what: &'static str, source: &Self, numbers: usize) -> Result<()> {
+        let (found, shape) = (source.shape(), self.shape());
+        if found != shape {
+            return Err(Error::Shape { what, found, expected: format!("{shape:?}") });
+        }
+        if numbers != self.samples() {
+            let (what, found) = ("the numbers of the rows", vec![numbers as i64]);
+            return Err(Error::Shape { what, found, expected: format!("[{}]", self.samples()) });
+        }
+        Ok(())
+    }
+
     /// One number for each row as a tensor that broadcasts over the row.
     pub(crate) fn column(&self, c: &[f64]) -> Result<Tensor> {
         let mut shape = vec![1; self.tensor.dim()];
@@ -91,7 +104,12 @@ impl Batch {
         Ok(Tensor::f_from_slice(c)?.f_reshape(&shape)?.f_to_device(self.tensor.device())?)
     }
 
+    /// Row numbers as a tensor; on a device a wrong one would end the program.
     fn index(&self, rows: &[usize]) -> Result<Tensor> {
+        if let Some(row) = rows.iter().find(|row| **row >= self.samples()) {
+            let expected = format!("more than {row} rows");
+            return Err(Error::Shape { what: "a batch", found: self.shape(), expected });
+        }
         let rows: Vec<i64> = rows.iter().map(|&i| i as i64).collect();
         Ok(Tensor::f_from_slice(&rows)?.f_to_device(self.tensor.device())?)
     }
@@ -107,7 +125,7 @@ impl Batch {
     }
 
     /// `Σ_j c_j x_j`: in the memory of `out` unless the result is part of a graph.
-    fn weighted_sum(&self, out: &mut Tensor, terms: &[(Tensor, &Tensor)]) -> Result<()> {
+    fn weighted_sum(out: &mut Tensor, terms: &[(Tensor, Tensor)]) -> Result<()> {
         let Some(((c, x), rest)) = terms.split_first() else {
             let _ = out.f_zero_()?;
             return Ok(());
@@ -175,7 +193,8 @@ impl State for Batch {
     }
 
     fn assign(&mut self, src: &Self) {
-        self.set(&[src], |t| Ok(t.f_copy_(&src.tensor)?));
+        let fits = self.fits("what is assigned", src, src.samples());
+        self.set(&[src], |t| fits.and_then(|()| Ok(t.f_copy_(&src.tensor)?)));
     }
 
     fn stage<'a, K>(&mut self, y: &Self, h: &[f64], w: &[f64], k: K)
@@ -210,7 +229,10 @@ impl State for Batch {
         self.combine(&terms);
         let n = self.sample_len().max(1) as f64;
         let mut squares = Vec::new();
+        let fits = self.fits("an end of a step", y, norm.len());
+        let fits = fits.and_then(|()| self.fits("an end of a step", z, norm.len()));
         self.set(&[y, z], |error| {
+            fits?;
             let size = y.tensor.f_abs()?.f_maximum(&z.tensor.f_abs()?)?;
             let scale = size.f_mul(&Tensor::from(tol.rtol))?.f_add(&Tensor::from(tol.atol))?;
             squares = Self::row_sums(&error.f_div(&scale)?.f_square()?)?;
@@ -226,16 +248,20 @@ impl State for Batch {
 
     fn combine(&mut self, terms: &[(&[f64], &Self)]) {
         let sources: Vec<&Self> = terms.iter().map(|(_, x)| *x).collect();
-        let columns: Result<Vec<_>> =
-            terms.iter().map(|(c, x)| Ok((x.column(c)?, &x.tensor))).collect();
-        let like = Self { tensor: self.tensor.shallow_clone(), failure: None };
-        self.set(&sources, |out| like.weighted_sum(out, &columns?));
+        let column = |(c, x): &(&[f64], &'_ Self)| {
+            self.fits("a term of a sum", x, c.len())?;
+            Ok((x.column(c)?, x.tensor.shallow_clone()))
+        };
+        let columns: Result<Vec<_>> = terms.iter().map(column).collect();
+        self.set(&sources, |out| Self::weighted_sum(out, &columns?));
     }
 
     fn take_where(&mut self, src: &Self, take: &[bool]) {
         let mut shape = vec![1; self.tensor.dim()];
         shape[0] = take.len() as i64;
+        let fits = self.fits("what is taken", src, take.len());
         self.set(&[src], |t| {
+            fits?;
             let mask = Tensor::f_from_slice(take)?.f_reshape(&shape)?.f_to_device(t.device())?;
             let chosen = src.tensor.f_where_self(&mask, t)?;
             Ok(t.f_copy_(&chosen)?)

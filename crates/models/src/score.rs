@@ -138,11 +138,13 @@ impl<'a> NetworkScore<'a> {
         let sum = match &self.trace {
             Trace::Exact => exact_trace(graph)?,
             Trace::Signs { seed, probes } => {
+                check_probes(i64::from(*probes))?;
                 let noise = Noise::new(*seed, Purpose::Probe);
                 mean_trace(graph, i64::from(*probes), |k| signs(&noise, samples, k, &graph.y))?
             }
             Trace::Given(probes) => {
                 let rows = given_rows(probes, samples, &graph.y)?;
+                check_probes(probes.size()[0])?;
                 mean_trace(graph, probes.size()[0], |k| {
                     Ok(probes.f_select(0, k)?.f_index_select(0, &rows)?)
                 })?
@@ -232,6 +234,13 @@ fn mean_trace(graph: &Graph, probes: i64, probe: impl Fn(i64) -> Result<Tensor>)
     Ok(sum.f_div(&Tensor::from(probes as f64))?)
 }
 
+/// Refuses the mean of none.
+fn check_probes(probes: i64) -> Result<()> {
+    let (key, found) = ("the probes".into(), probes.to_string());
+    let refusal = Error::Config { key, found, expected: "at least one".into() };
+    if probes > 0 { Ok(()) } else { Err(refusal) }
+}
+
 /// Probe k: a random sign for each coordinate of each row.
 fn signs(noise: &Noise, samples: &[u64], k: i64, like: &Tensor) -> Result<Tensor> {
     let rows = samples.len();
@@ -248,8 +257,11 @@ fn signs(noise: &Noise, samples: &[u64], k: i64, like: &Tensor) -> Result<Tensor
 fn given_rows(probes: &Tensor, samples: &[u64], like: &Tensor) -> Result<Tensor> {
     let (found, row) = (probes.size(), &like.size()[1..]);
     let last = samples.iter().max().copied().unwrap_or(0);
-    if found.len() != row.len() + 2 || found[2..] != *row || last as i64 >= found[1] {
-        let expected = format!("[K, N, {row:?}] with N above the sample number {last}");
+    let inside = |n: i64| i64::try_from(last).is_ok_and(|last| last < n);
+    if found.len() != row.len() + 2 || found[2..] != *row || !inside(found[1]) {
+        let row: Vec<_> = row.iter().map(ToString::to_string).collect();
+        let expected =
+            format!("[K, N, {}] with N above the sample number {last}", row.join(", "));
         return Err(Error::Shape { what: "the probes", found, expected });
     }
     let rows: Vec<i64> = samples.iter().map(|&s| s.cast_signed()).collect();

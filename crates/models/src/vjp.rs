@@ -1,6 +1,10 @@
 //! Products of a vector with the Jacobian of a network, by one pass backward.
+//!
+//! They are found whether or not the caller holds a guard against gradients. libtorch's own pass ends the program on a
+//! value without a graph, so that case never reaches it: a function that does not depend on x has the product 0.
 
-use tch::Tensor;
+use tch::{Tensor, with_grad};
+use torch_ext::catch;
 
 use crate::error::Result;
 
@@ -28,7 +32,8 @@ impl Graph {
     /// Evaluates f on a copy of x that tracks gradients.
     pub(crate) fn new(f: impl FnOnce(&Tensor) -> Result<Tensor>, x: &Tensor) -> Result<Self> {
         let x = x.f_detach()?.f_set_requires_grad(true)?;
-        Ok(Self { y: f(&x)?, x })
+        let y = with_grad(|| catch(|| f(&x)))?; // a panic must not leave gradients on
+        Ok(Self { y, x })
     }
 
     /// `uᵀ ∂y/∂x`; `keep` leaves the graph for another pass.
@@ -38,10 +43,14 @@ impl Graph {
             let expected = format!("{y:?}, that of the output");
             return Err(crate::Error::Shape { what: "the cotangent", found, expected });
         }
-        let scalar = self.y.f_mul(u)?.f_sum(None)?;
-        let mut gradients = Tensor::f_run_backward(&[scalar], &[&self.x], keep, false)?;
-        gradients.pop().ok_or_else(|| {
-            torch_ext::Error::Torch("the pass backward returned no gradient".into()).into()
-        })
+        if !self.y.requires_grad() {
+            return Ok(self.x.f_detach()?.f_zeros_like()?);
+        }
+        let scalar = with_grad(|| self.y.f_mul(&u.f_detach()?)?.f_sum(None))?;
+        let gradients = Tensor::f_run_backward(&[scalar], &[&self.x], keep, false)?;
+        match gradients.into_iter().next().filter(Tensor::defined) {
+            Some(product) => Ok(product),
+            None => Ok(self.x.f_detach()?.f_zeros_like()?), // y has a graph, without x in it
+        }
     }
 }

@@ -114,6 +114,11 @@ pub enum Start<'a> {
     Given(ArrayViewD<'a, f64>),
 }
 
+/// The sizes of an array as libtorch counts them.
+pub fn sizes(shape: &[usize]) -> Vec<i64> {
+    shape.iter().map(|&n| i64::try_from(n).unwrap_or(i64::MAX)).collect()
+}
+
 /// The likelihood of one point and the parts it is made of, in nats.
 #[derive(Clone, Copy, Debug)]
 pub struct Point {
@@ -175,7 +180,7 @@ impl NetworkRun<'_> {
     /// As [`draw`](Self::draw).
     pub fn likelihood(
         &self,
-        x: ArrayViewD<f64>,
+        x: &ArrayViewD<f64>,
         (method, tolerance): (&'static Tableau, Tolerance),
         trace: &Trace,
     ) -> Result<Vec<Point>> {
@@ -187,7 +192,7 @@ impl NetworkRun<'_> {
             let network = self.network(copy(trace));
             let score = Watched::new(network, self.on_progress, span, &rows);
             let mut flow = Reverse::probability_flow(sde, score);
-            let data = self.upload(&x, rows)?;
+            let data = self.upload(x, rows)?;
             let solved = log_likelihood(method, data, span, &options, &mut flow, |x, out| {
                 log_normal(x, sde.sigma(self.t_max), out)
             })?;

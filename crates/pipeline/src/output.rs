@@ -5,6 +5,7 @@
 
 mod picture;
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -148,7 +149,7 @@ impl Format {
     /// # Errors
     /// [`OutputError::Format`] for another one or none.
     pub fn of(path: &Path) -> Result<Self, OutputError> {
-        let extension = path.extension().map(|e| e.to_ascii_lowercase());
+        let extension = path.extension().map(OsStr::to_ascii_lowercase);
         match extension.as_ref().and_then(|e| e.to_str()) {
             Some("npy") => Ok(Self::Npy),
             Some("safetensors") => Ok(Self::Safetensors),

@@ -9,7 +9,7 @@ use ode_solvers::{Samples, Solution};
 use sde_core::error::check;
 use sde_core::{Divergence, Field, Lanes, Noise, Purpose, Score, Sde};
 
-use super::{Error, NetworkRun, Result, Start};
+use super::{Error, NetworkRun, Result, Start, sizes};
 
 impl NetworkRun<'_> {
     /// `x_T` of some rows on the device.
@@ -21,20 +21,19 @@ impl NetworkRun<'_> {
         let numbers: Vec<u64> = rows.map(|i| i as u64).collect();
         Noise::new(self.seed, Purpose::Prior).fill(&numbers, 0, &mut x)?;
         x *= self.process()?.sigma(self.t_max);
-        Ok(Samples { x: self.to_device(&x)?, numbers })
+        Ok(Samples { x: self.upload_all(&x)?, numbers })
     }
 
     /// Rows of a host array on the device, numbered as in the array.
     pub(super) fn upload(&self, x: &ArrayViewD<f64>, rows: Range<usize>) -> Result<Samples<Batch>> {
         let first = rows.start as u64;
         let part = x.slice_axis(Axis(0), Slice::from(rows)).as_standard_layout().into_owned();
-        Ok(Samples::numbered(self.to_device(&part)?, first))
+        Ok(Samples::numbered(self.upload_all(&part)?, first))
     }
 
-    fn to_device(&self, x: &ArrayD<f64>) -> Result<Batch> {
-        let shape: Vec<i64> = x.shape().iter().map(|&n| n as i64).collect();
+    fn upload_all(&self, x: &ArrayD<f64>) -> Result<Batch> {
         let values = x.as_slice().unwrap_or_default(); // in standard layout by construction
-        Ok(Batch::from_host(values, &shape, self.device)?)
+        Ok(Batch::from_host(values, &sizes(x.shape()), self.device)?)
     }
 
     /// The forward process, after refusing an interval that is not on it.

@@ -127,7 +127,9 @@ impl Arrays {
         let (mut outputs, mut products) = (Vec::new(), Vec::new());
         for first in (0..n).step_by(batch) {
             let rows = first..(first + batch).min(n);
-            let part = |t: &Tensor| t.f_narrow(0, rows.start as i64, rows.len() as i64);
+            let [start, len] =
+                [rows.start, rows.len()].map(|n| i64::try_from(n).unwrap_or(i64::MAX));
+            let part = |t: &Tensor| t.f_narrow(0, start, len);
             let label = &self.labels[rows.clone()];
             let class = self.classes.as_ref().map(|classes| &classes[rows.clone()]);
             let forward = |x: &Tensor| unet.forward(Input { x, label, class, train: false });

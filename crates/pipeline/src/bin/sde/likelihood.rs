@@ -8,13 +8,12 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use clap::builder::PossibleValuesParser;
-use models::Trace;
-use models::tch::Tensor;
+use models::{Batch, Trace};
 use ndarray::{ArrayD, Axis};
 use pipeline::cli::{Usage, whole};
 use pipeline::data::array;
 use pipeline::models;
-use pipeline::network::Point;
+use pipeline::network::{Point, sizes};
 use pipeline::output::{prepare, write_whole};
 
 use crate::data::{Points, Source};
@@ -95,7 +94,7 @@ pub(crate) fn run(flags: &LikelihoodFlags, common: &Common) -> Result<(), Box<dy
     let tell = |done| progress.at(done);
     let method = solver::method(&flags.solver).ok_or("no such solver")?; // the flag has one of the names
     let how = (method, flags.tolerance.tolerance());
-    let found = model.run(&session, BATCH, &tell).likelihood(points.x.view(), how, &trace)?;
+    let found = model.run(&session, BATCH, &tell).likelihood(&points.x.view(), how, &trace)?;
     progress.finish();
 
     let report = flags.report(&points, &found, &trace, model.interval());
@@ -127,10 +126,9 @@ impl LikelihoodFlags {
         if let Some(path) = &self.probe_file {
             let probes = array(path, "probes")?;
             check_probes(path, &probes, points.x.shape())?;
-            let shape: Vec<i64> = probes.shape().iter().map(|&n| n as i64).collect();
             let values: Vec<f64> = probes.iter().copied().collect();
-            let tensor = Tensor::f_from_slice(&values)?.f_reshape(&shape)?;
-            return Ok(Trace::Given(tensor.f_to_device(session.device)?));
+            let probes = Batch::from_host(&values, &sizes(probes.shape()), session.device)?;
+            return Ok(Trace::Given(probes.tensor().f_detach()?));
         }
         let d: usize = points.x.shape()[1..].iter().product();
         let auto = self.trace == "auto" && self.probes.is_none() && d <= EXACT;

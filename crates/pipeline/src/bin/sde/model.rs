@@ -6,7 +6,7 @@ use std::path::Path;
 use pipeline::cli::Usage;
 use pipeline::models::unet::config::TimeEmbeddingType;
 use pipeline::models::{Description, Forward, Label, Model};
-use pipeline::network::NetworkRun;
+use pipeline::network::{NetworkRun, sizes};
 use sde_core::{Prediction, Process};
 
 use crate::flags::{MeaningFlags, ModelFlags};
@@ -67,7 +67,7 @@ impl Described {
         }
     }
 
-    /// The interval of the flow, t_min and t_max.
+    /// The interval of the flow, `t_min` and `t_max`.
     pub(crate) fn interval(&self) -> (f64, f64) {
         (self.t_min, self.t_max)
     }
@@ -158,7 +158,7 @@ fn sample_shape(model: &Model, path: &Path, given: Option<&[usize]>) -> Result<V
     let config = model.unet.config();
     match (config.sample_size, given) {
         (Some(size), _) => Ok([&[config.in_channels][..], &size.sides()].concat()),
-        (None, Some(given)) => Ok(given.iter().map(|&n| n as i64).collect()),
+        (None, Some(given)) => Ok(sizes(given)),
         (None, None) => Err(format!(
             "config.json of {} has no sample_size, expected one, or the noise of --noise to see the shape from",
             path.display()

@@ -63,14 +63,13 @@ impl Scheduler {
             [folder.into(), folder.join("scheduler"), parent.clone(), parent.join("scheduler")];
         let files = places.map(|place| place.join(NAME));
         match files.into_iter().find(|file| file.is_file()) {
-            Some(path) => Self::read(path),
+            Some(path) => Self::read(&path),
             None => Ok(None),
         }
     }
 
-    fn read(path: PathBuf) -> Result<Option<Self>, Box<dyn Error>> {
-        let text =
-            std::fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+    fn read(path: &Path) -> Result<Option<Self>, Box<dyn Error>> {
+        let text = std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
         let bad = |e: serde_json::Error| format!("{}: {e}", path.display());
         let value: serde_json::Value = serde_json::from_str(&text).map_err(bad)?;
         let of_family = |key| value.get(key).is_some();
@@ -78,7 +77,7 @@ impl Scheduler {
             return Ok(None);
         }
         let config: Config = serde_json::from_value(value).map_err(bad)?;
-        Self::new(&path, config).map(Some)
+        Self::new(path, config).map(Some)
     }
 
     fn new(path: &Path, config: Config) -> Result<Self, Box<dyn Error>> {

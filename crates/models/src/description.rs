@@ -75,6 +75,9 @@ impl Description {
         let sde: &dyn Sde = &*self.process;
         let inside = (0.0..sde.end()).contains(&self.t_min);
         sde_core::error::check("t_min", self.t_min, inside, "a time from 0 to before the end")?;
+        if let Prediction::Edm { sigma_data: s } = self.prediction {
+            sde_core::error::check("sigma_data", s, s > 0.0, "a positive number")?;
+        }
         if let Some(levels) = self.levels {
             sde_core::levels::Levels::new(levels)?;
         }
@@ -249,6 +252,7 @@ mod tests {
             ("t_min = 1e-5", "t_min = 2", "t_min = 2 is out of range"),
             ("[1, 8, 8]", "[1, 0, 8]", "a sample has the shape [1, 0, 8]"),
             ("beta_min = 0.1", "beta_min = -1", "beta_min"),
+            ("sigma_data = 0.8", "sigma_data = 0", "sigma_data = 0 is out of range"),
         ] {
             let text = Description::parse(&TEXT.replace(from, to)).unwrap_err().to_string();
             assert!(text.contains(want) && !text.contains('\n'), "{text}");

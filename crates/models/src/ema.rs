@@ -9,7 +9,7 @@
 
 use tch::{Kind, Tensor};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::parameters::Parameters;
 
 /// An average of parameters.
@@ -43,9 +43,10 @@ impl Ema {
     /// Takes in the parameters after step `k` (from 1).
     ///
     /// # Errors
-    /// Parameters of other shapes.
+    /// Parameters of other names or shapes; the average is then as it was.
     pub fn update(&mut self, parameters: &Parameters, k: u64) -> Result<()> {
         let _no_grad = tch::no_grad_guard();
+        check_alike(&self.average, parameters)?;
         let warm = (1.0 + k as f64) / (10.0 + k as f64);
         let weight = 1.0 - self.decay.min(warm);
         let mut weights: Option<Tensor> = None;
@@ -64,4 +65,24 @@ impl Ema {
     pub fn average(&self) -> &Parameters {
         &self.average
     }
+}
+
+/// Refuses parameters that would be paired wrongly or broadcast.
+fn check_alike(average: &Parameters, now: &Parameters) -> Result<()> {
+    let refuse = |key: &str, found: String, expected: String| {
+        Err(Error::Config { key: key.into(), found, expected })
+    };
+    let (found, expected) = (now.tensors().len(), average.tensors().len());
+    if found != expected {
+        return refuse("the parameters", format!("{found} tensors"), expected.to_string());
+    }
+    for ((name, mean), (other, now)) in average.iter().zip(now.iter()) {
+        if name != other {
+            return refuse("the parameters", other.into(), name.into());
+        }
+        if mean.size() != now.size() {
+            return refuse(name, format!("{:?}", now.size()), format!("{:?}", mean.size()));
+        }
+    }
+    Ok(())
 }

@@ -260,8 +260,7 @@ fn given_rows(probes: &Tensor, samples: &[u64], like: &Tensor) -> Result<Tensor>
     let inside = |n: i64| i64::try_from(last).is_ok_and(|last| last < n);
     if found.len() != row.len() + 2 || found[2..] != *row || !inside(found[1]) {
         let row: Vec<_> = row.iter().map(ToString::to_string).collect();
-        let expected =
-            format!("[K, N, {}] with N above the sample number {last}", row.join(", "));
+        let expected = format!("[K, N, {}] with N above the sample number {last}", row.join(", "));
         return Err(Error::Shape { what: "the probes", found, expected });
     }
     let rows: Vec<i64> = samples.iter().map(|&s| s.cast_signed()).collect();

@@ -77,12 +77,9 @@ fn a_callers_tensor_is_never_modified() {
 #[test]
 fn tensors_of_every_kind_and_layout_become_f64_rows() {
     let x = double(3, &[4, 3]);
-    for (kind, eps) in [
-        (Kind::Double, 0.0),
-        (Kind::Float, 6e-8),
-        (Kind::Half, 4.9e-4),
-        (Kind::BFloat16, 3.91e-3),
-    ] {
+    for (kind, eps) in
+        [(Kind::Double, 0.0), (Kind::Float, 6e-8), (Kind::Half, 4.9e-4), (Kind::BFloat16, 3.91e-3)]
+    {
         let rounded = x.f_to_kind(kind).unwrap();
         let b = Batch::new(&rounded).unwrap();
         assert_eq!((b.tensor().kind(), b.shape()), (Kind::Double, vec![4, 3]));
@@ -116,8 +113,7 @@ fn gradients_flow_through_a_combination() {
     let (x, z) = (leaf(1, &[3, 2]), leaf(2, &[3, 2]));
     let (c, d) = ([0.5, -2.0, 3.0], [1.0, 0.25, -1.0]);
     let mut out = batch(3, &[3, 2]);
-    let (bx, bz, plain) =
-        (Batch::new(&x).unwrap(), Batch::new(&z).unwrap(), batch(4, &[3, 2]));
+    let (bx, bz, plain) = (Batch::new(&x).unwrap(), Batch::new(&z).unwrap(), batch(4, &[3, 2]));
     out.combine(&[(&c, &plain), (&c, &bx), (&d, &bz), (&d, &bx)]);
     out.check().unwrap();
     let g = double(5, &[3, 2]);

@@ -81,7 +81,8 @@ fn errors(model: &Model, case: &Case, prediction: Prediction) -> [f64; 3] {
         let (k, var) = (k[i / 64], k[i / 64].sigma.powi(2));
         let size = x[i].abs() + k.alpha * d[i].abs() + var * s[i].abs() + k.sigma * y[i].abs();
         let [hand_d, hand_s] = by_hand(prediction, k, x[i], y[i]);
-        let off = [k.alpha * d[i] - x[i] - var * s[i], k.alpha * (d[i] - hand_d), var * (s[i] - hand_s)];
+        let off =
+            [k.alpha * d[i] - x[i] - var * s[i], k.alpha * (d[i] - hand_d), var * (s[i] - hand_s)];
         for (worst, off) in worst.iter_mut().zip(off) {
             assert!(off.is_finite());
             *worst = worst.max(off.abs() / size);
@@ -122,7 +123,10 @@ fn another_formula_or_label_does_not_fit() {
 #[test]
 fn the_input_of_edm_is_scaled() {
     let description = describe(&CASES[5], Prediction::Edm { sigma_data: SIGMA_DATA });
-    let model = model(&[("\"in_channels\": 1", "\"center_input_sample\": false, \"in_channels\": 1")], description);
+    let model = model(
+        &[("\"in_channels\": 1", "\"center_input_sample\": false, \"in_channels\": 1")],
+        description,
+    );
     for t in [0.01, 1.0, 79.0] {
         let k = coefficients(model.description.as_ref().unwrap(), &[t]);
         let x = noised(2, &k);
@@ -196,7 +200,11 @@ fn wrong_shapes_and_classes_are_named() {
     let score = |m: &'static str, model, class, shape: &[i64], rows: usize| {
         let model: &Model = model;
         let description = model.description.as_ref().unwrap();
-        let x = Batch::from_host(&vec![0.1; shape.iter().product::<i64>() as usize], shape, Device::Cpu);
+        let x = Batch::from_host(
+            &vec![0.1; shape.iter().product::<i64>() as usize],
+            shape,
+            Device::Cpu,
+        );
         let score = NetworkScore::new(&model.unet, description, Trace::Exact).of_class(class);
         let (t, samples) = (vec![0.5; rows], SAMPLES[..rows].to_vec());
         let text = refused(score, &x.unwrap(), &t, &samples);
@@ -229,7 +237,8 @@ fn what_a_prediction_does_not_determine_is_an_error() {
         let description = describe(case, prediction);
         let description = Description { label: models::Label::Time, ..description };
         let model = model(&[], description);
-        let score = NetworkScore::new(&model.unet, model.description.as_ref().unwrap(), Trace::Exact);
+        let score =
+            NetworkScore::new(&model.unet, model.description.as_ref().unwrap(), Trace::Exact);
         let x = Batch::from_host(&normals(1, 64), &[1, 1, 8, 8], Device::Cpu).unwrap();
         let text = refused(score, &x, &[t], &[0]);
         assert!(text.contains(expected), "{text}");

@@ -90,7 +90,7 @@ fn the_gradient_is_that_of_the_value() {
         let move_by = |h: f64| {
             let _guard = models::tch::no_grad_guard();
             let step = weight.grad().f_mul(&models::tch::Tensor::from(h)).unwrap();
-            weight.shallow_clone().f_add_(&step).unwrap();
+            let _ = weight.shallow_clone().f_add_(&step).unwrap();
             numbers(&loss())[0]
         };
         let h = 1e-2 / found.sqrt();

@@ -101,7 +101,7 @@ pub fn train(config: &TrainConfig, on_progress: &mut dyn FnMut(&Progress)) -> Re
 fn step(config: &TrainConfig, run: &mut Run, examples: &Examples) -> Result<(f64, f64)> {
     let k = run.step + 1;
     let batch = examples.batch(config, &run.description, k)?;
-    seed_dropout(config.seed ^ k.rotate_left(32));
+    seed_dropout(batches::dropout_seed(config.seed, k));
     let loss = loss(run, &batch)?;
     let parameters = run.parameters.tensors();
     let mut gradients = Tensor::f_run_backward(&[&loss], &parameters, false, false)?;

@@ -47,7 +47,12 @@ fn fixture(name: &str) -> PathBuf {
 /// Runs the program in a folder.
 fn sde(folder: &TempDir, args: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sde"));
-    command.current_dir(folder.path()).args(args.split_whitespace()).args(["--device", "cpu"]);
+    command.current_dir(folder.path()).args(args.split_whitespace()).args([
+        "--device",
+        "cpu",
+        "--threads",
+        "1",
+    ]);
     command.output().unwrap()
 }
 
@@ -438,7 +443,7 @@ fn likelihood_reports_what_it_found() {
 fn a_full_set_of_probes_is_the_exact_trace_and_random_ones_agree_with_it() {
     let folder = folder();
     points(&folder, 3);
-    let args = "likelihood --model net --data x.npy --solver rk23 --rtol 1e-3 --atol 1e-3";
+    let args = "likelihood --model net --data x.npy --solver rk23 --rtol 1e-2 --atol 1e-2";
     let exact = nats(&json(&folder, &format!("{args} --trace exact")));
     let probes = Array5::from_shape_fn((64, 3, 1, 8, 8), |(k, .., i, j)| {
         if k == 8 * i + j { 8.0 } else { 0.0 } // √d e_k: the mean of u uᵀ over k is the identity

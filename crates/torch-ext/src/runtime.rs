@@ -85,9 +85,10 @@ pub fn deterministic(on: bool) -> Result<()> {
 }
 
 /// Seeds the generator that libtorch draws dropout from on the CPU and on every CUDA device. It is one for the whole
-/// process: seed it before each use that must be repeatable.
-pub fn seed_dropout(seed: u64) {
-    tch::manual_seed(seed.cast_signed());
+/// process: seed it before each use that must be repeatable. Its seeds have 32 bits: libtorch's Mersenne twister ignores
+/// the others.
+pub fn seed_dropout(seed: u32) {
+    tch::manual_seed(seed.into());
 }
 
 #[cfg(test)]

@@ -85,8 +85,16 @@ impl Weights {
         if bytes.is_empty() {
             return Ok(Tensor::f_zeros(&size, (kind, device))?);
         }
+        if stored == Kind::Bool || !aligned(bytes, stored) {
+            // Bytes of another value than 0 and 1 are no truth values, and C++ may not read a number at any address.
+            let kind_of_bytes = if stored == Kind::Bool { Kind::Uint8 } else { stored };
+            let copy =
+                Tensor::f_from_slice(bytes)?.f_view_dtype(kind_of_bytes)?.f_reshape(&size)?;
+            return Ok(copy.f_to_kind(stored)?.f_to_kind(kind)?.f_to_device(device)?);
+        }
         // SAFETY: the header was checked against the length of the map, so `bytes` has the elements of this shape and
-        // type; the strides are those of a contiguous tensor. The view does not outlive this function: it is copied.
+        // type, and they begin where such elements may; the strides are those of a contiguous tensor. The view does not
+        // outlive this function: it is copied.
         let view = unsafe {
             Tensor::f_from_blob(bytes.as_ptr(), &size, &strides(&size), stored, Device::Cpu)
         }?;
@@ -94,6 +102,11 @@ impl Weights {
         owned.f_copy_(&view)?;
         Ok(owned)
     }
+}
+
+/// Whether a number of this kind may begin where the bytes do; a file's header need not be padded.
+fn aligned(bytes: &[u8], kind: Kind) -> bool {
+    bytes.as_ptr().addr().is_multiple_of(kind.elt_size_in_bytes())
 }
 
 /// Writes tensors and metadata as one safetensors file, whole or not at all.
@@ -114,9 +127,10 @@ pub fn write_weights<'a>(
         view.map(|view| (t.name.as_str(), view)).map_err(|e| format(e.to_string()))
     });
     let views: Vec<_> = views.collect::<Result<_>>()?;
-    let metadata: HashMap<_, _> = metadata.clone().into_iter().collect();
-    let mut bytes =
-        safetensors::serialize(views, Some(metadata)).map_err(|e| format(e.to_string()))?;
+    // An empty map beside no tensors would be written as no JSON.
+    let metadata: Option<HashMap<_, _>> =
+        (!metadata.is_empty()).then(|| metadata.clone().into_iter().collect());
+    let mut bytes = safetensors::serialize(views, metadata).map_err(|e| format(e.to_string()))?;
     sort_header(&mut bytes);
     write_whole(path, &bytes)
 }

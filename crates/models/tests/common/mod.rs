@@ -137,6 +137,6 @@ pub(crate) fn apart(a: &[f64], b: &[f64]) -> f64 {
 /// An error's text, after checking that it is one sentence.
 pub(crate) fn sentence(error: impl std::fmt::Display) -> String {
     let text = error.to_string();
-    assert!(!text.is_empty() && !text.contains('\n') && text.len() < 700, "{text}");
+    assert!(!text.is_empty() && !text.contains('\n') && text.len() < 1500, "{text}");
     text
 }

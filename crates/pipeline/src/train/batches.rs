@@ -18,6 +18,16 @@ const DEQUANTISE: u32 = 0;
 const NOISE: u32 = 1;
 const TIMES: u32 = 2;
 const ORDER: u32 = 3;
+const DROPOUT: u32 = 4;
+
+/// The seed of the dropout of step k.
+pub fn dropout_seed(seed: u64, k: u64) -> u32 {
+    let mut u = [0.0];
+    Noise::new(seed, Purpose::Training).uniform(k, DROPOUT, &mut u);
+    #[expect(clippy::cast_sign_loss, reason = "from 0 to below 2³²")]
+    let seed = (u[0] * (f64::from(u32::MAX) + 1.0)) as u32; // truncation keeps it below 2³²
+    seed
+}
 
 /// The data of a name: a part of the compiled-in digits, or a path.
 fn named(source: &str) -> Result<Data> {
@@ -213,5 +223,19 @@ impl Examples {
         let mut order: Vec<usize> = (0..keys.len()).collect();
         order.sort_by(|&a, &b| keys[a].total_cmp(&keys[b]).then(a.cmp(&b)));
         order
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Equal seeds would drop the same units at every step, and train a part of the network only.
+    #[test]
+    fn every_step_drops_other_units() {
+        let seeds = |seed| (1..=2000).map(move |k| dropout_seed(seed, k));
+        let distinct: std::collections::HashSet<u32> = seeds(0).chain(seeds(1)).collect();
+        assert!(distinct.len() > 3990, "{}", distinct.len());
+        assert_eq!(dropout_seed(7, 9), dropout_seed(7, 9));
     }
 }

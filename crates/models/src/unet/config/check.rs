@@ -82,7 +82,7 @@ fn blocks(c: &UNetConfig) -> Vec<Rule<'_>> {
         let expected = format!("{n}, one for each of block_out_channels");
         rules.push((found == n, key, format!("{found} blocks"), expected));
         let other = types.iter().find(|t| !known.contains(t));
-        let expected = format!("{:?} or {:?}", known[0], known[1]);
+        let expected = format!("{} or {}", text(&known[0]), text(&known[1]));
         rules.push((other.is_none(), key, other.map(text).unwrap_or_default(), expected));
     }
     rules
@@ -98,9 +98,19 @@ fn options(c: &UNetConfig) -> Vec<Rule<'_>> {
             text(&c.class_name),
             "\"UNet2DModel\"".into(),
         ),
-        (positional, "time_embedding_type", text(&c.time_embedding_type), "positional".into()),
-        (conv(c.downsample_type), "downsample_type", text(&c.downsample_type), "conv".into()),
-        (conv(c.upsample_type), "upsample_type", text(&c.upsample_type), "conv".into()),
+        (
+            positional,
+            "time_embedding_type",
+            text(&c.time_embedding_type),
+            text(&TimeEmbeddingType::Positional),
+        ),
+        (
+            conv(c.downsample_type),
+            "downsample_type",
+            text(&c.downsample_type),
+            text(&Resampling::Conv),
+        ),
+        (conv(c.upsample_type), "upsample_type", text(&c.upsample_type), text(&Resampling::Conv)),
         (
             c.class_embed_type.is_none(),
             "class_embed_type",
@@ -116,6 +126,7 @@ fn options(c: &UNetConfig) -> Vec<Rule<'_>> {
     ]
 }
 
-fn text(value: &impl std::fmt::Debug) -> String {
-    format!("{value:?}")
+/// As it stands in the file.
+fn text(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
 }

@@ -104,7 +104,7 @@ impl Batch {
         Ok(Tensor::f_from_slice(c)?.f_reshape(&shape)?.f_to_device(self.tensor.device())?)
     }
 
-    /// Row numbers as a tensor; on a device a wrong one would end the program.
+    /// Row numbers as a tensor; a wrong one would end a program on CUDA.
     fn index(&self, rows: &[usize]) -> Result<Tensor> {
         if let Some(row) = rows.iter().find(|row| **row >= self.samples()) {
             let expected = format!("more than {row} rows");
@@ -117,11 +117,7 @@ impl Batch {
     /// The mean or sum over everything but the rows, on the host: one device read.
     fn row_sums(x: &Tensor) -> Result<Vec<f64>> {
         let axes: Vec<i64> = (1..x.dim() as i64).collect();
-        host(&if axes.is_empty() {
-            x.shallow_clone()
-        } else {
-            x.f_sum_dim_intlist(axes, false, None)?
-        })
+        if axes.is_empty() { host(x) } else { host(&x.f_sum_dim_intlist(axes, false, None)?) }
     }
 
     /// `Σ_j c_j x_j`: in the memory of `out` unless the result is part of a graph.

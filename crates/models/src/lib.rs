@@ -9,6 +9,8 @@
 //! * [`score`]: the network as a [`Score`](sde_core::Score), with value and divergence from one pass;
 //! * [`ema`]: the moving average of weights that is sampled from.
 
+#![expect(clippy::cast_possible_wrap, reason = "sizes of tensors are far below 2^63")]
+
 pub mod batch;
 pub mod description;
 pub mod ema;

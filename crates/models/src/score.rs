@@ -1,6 +1,6 @@
 //! A network as a [`Score`]: whatever it predicts becomes D and s, with their divergences.
 //!
-//! With the network's output y = F(c_in x, label) and the conversion `D = A x + B y` of its prediction
+//! With the network's output `y = F(c_in x, label)` and the conversion `D = A x + B y` of its prediction
 //! ([`Prediction`](sde_core::Prediction), equation (V2)),
 //!
 //! ```text

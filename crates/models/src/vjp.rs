@@ -33,7 +33,7 @@ impl Graph {
     pub(crate) fn new(f: impl FnOnce(&Tensor) -> Result<Tensor>, x: &Tensor) -> Result<Self> {
         let x = x.f_detach()?.f_set_requires_grad(true)?;
         let y = with_grad(|| catch(|| f(&x)))?; // a panic must not leave gradients on
-        Ok(Self { y, x })
+        Ok(Self { x, y })
     }
 
     /// `uᵀ ∂y/∂x`; `keep` leaves the graph for another pass.

@@ -1,6 +1,7 @@
 //! A batch and the tensors around it: it has memory of its own, stays on the graph, and remembers a failure.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::float_cmp)]
+#![allow(clippy::cast_possible_wrap, clippy::cast_sign_loss)]
 
 mod common;
 
@@ -25,8 +26,11 @@ fn batch(seed: u64, shape: &[i64]) -> Batch {
     Batch::new(&double(seed, shape)).unwrap()
 }
 
+/// A name, and what is done to a batch.
+type Named = (&'static str, fn(&mut Batch));
+
 /// Each operation that writes, on a batch of three rows of two.
-fn writes() -> Vec<(&'static str, fn(&mut Batch))> {
+fn writes() -> Vec<Named> {
     vec![
         ("assign", |b| State::assign(b, &batch(70, &[3, 2]))),
         ("combine", |b| b.combine(&[(&[2.0; 3], &batch(71, &[3, 2]))])),
@@ -50,9 +54,12 @@ fn writes() -> Vec<(&'static str, fn(&mut Batch))> {
     ]
 }
 
+/// A name, and a tensor of three rows of two.
+type Make = (&'static str, fn() -> Tensor);
+
 #[test]
 fn a_callers_tensor_is_never_modified() {
-    let tensors: [(&str, fn() -> Tensor); 5] = [
+    let tensors: [Make; 5] = [
         ("f64", || double(1, &[3, 2])),
         ("f32", || double(1, &[3, 2]).f_to_kind(Kind::Float).unwrap()),
         ("a leaf of a graph", || leaf(1, &[3, 2])),
@@ -157,7 +164,7 @@ fn without_a_graph_memory_is_used_again() {
 }
 
 /// Each wrong operation on `[3, 2]`, among them those that libtorch would broadcast.
-fn mistakes() -> Vec<(&'static str, fn(&mut Batch))> {
+fn mistakes() -> Vec<Named> {
     vec![
         ("another width", |b| b.combine(&[(&[1.0; 3], &batch(1, &[3, 5]))])),
         ("another number of rows", |b| b.combine(&[(&[1.0; 2], &batch(1, &[2, 2]))])),

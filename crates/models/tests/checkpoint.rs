@@ -1,6 +1,7 @@
 //! A model as files: what is saved is what is opened, whole or not at all, and each way to be wrong is one sentence.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::float_cmp)]
+#![allow(clippy::cast_possible_wrap, clippy::cast_sign_loss)]
 
 mod common;
 
@@ -8,10 +9,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use common::{CASES, CONFIG, PREDICTIONS, VP, describe, model, numbers, sentence};
+use common::{CASES, PREDICTIONS, VP, describe, model, numbers, sentence};
+use models::Model;
 use models::tch::{Device, Kind, Tensor};
 use models::torch_ext::{Weights, write_weights};
-use models::{Description, Model, UNetConfig};
 use sde_core::Prediction;
 use tempfile::TempDir;
 
@@ -205,17 +206,19 @@ fn all_wrong_tensors_are_listed_at_once() {
         assert!(text.contains(part), "{text}");
     }
     let text = broken(|folder| {
-        edit(folder, "config.json", "\"layers_per_block\": 1", "\"layers_per_block\": 2")
+        edit(folder, "config.json", "\"layers_per_block\": 1", "\"layers_per_block\": 2");
     });
     assert!(text.contains(" missing (") && text.contains(", …)"), "{text}");
 }
 
 #[test]
-fn a_wrong_description_is_one_sentence() {
+fn an_entry_of_a_file_that_cannot_be_used_is_named_with_the_file() {
+    let text = broken(|folder| edit(folder, "config.json", "AttnDownBlock2D", "Nothing"));
+    assert!(text.contains("config.json: unknown variant `Nothing`"), "{text}");
     let text = broken(|folder| edit(folder, "sde.toml", "t_min", "tmin"));
     assert!(text.contains("sde.toml: unknown field `tmin`"), "{text}");
     let text = broken(|folder| {
-        edit(folder, "sde.toml", "beta_min = 0.1", "beta_min = 0.1\nbeta_mid = 1.0")
+        edit(folder, "sde.toml", "beta_min = 0.1", "beta_min = 0.1\nbeta_mid = 1.0");
     });
     assert!(text.contains("sde.toml: ") && text.contains("beta_mid"), "{text}");
     let text = broken(|folder| fs::write(folder.join("sde.toml"), "process = {").unwrap());

@@ -1,7 +1,8 @@
 //! The two texts beside the weights: every entry that a network cannot be built from is one sentence, and what is read
 //! survives being written.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::float_cmp)]
+#![allow(clippy::cast_possible_wrap, clippy::cast_sign_loss)]
 
 mod common;
 
@@ -10,69 +11,65 @@ use models::{Description, UNetConfig};
 
 /// From, to, and what the sentence says.
 const WRONG: [(&str, &str, &str); 15] = [
-        (
-            "\"AttnDownBlock2D\"",
-            "\"CrossAttnDownBlock2D\"",
-            "unknown variant `CrossAttnDownBlock2D`",
-        ),
-        (
-            "\"AttnDownBlock2D\"",
-            "\"SkipDownBlock2D\"",
-            "down_block_types: found \"SkipDownBlock2D\", expected \"DownBlock2D\" or \"AttnDownBlock2D\"",
-        ),
-        (
-            "[8, 16]",
-            "[8, 16, 16]",
-            "down_block_types: found 2 blocks, expected 3, one for each of block_out_channels",
-        ),
-        ("\"AttnUpBlock2D\", ", "", "up_block_types: found 1 blocks, expected 2"),
-        ("[8, 16]", "[]", "block_out_channels: found no level, expected at least one"),
-        (
-            "[8, 16]",
-            "[8, 18]",
-            "block_out_channels: found 18, expected positive multiples of norm_num_groups = 4",
-        ),
-        (
-            "\"norm_num_groups\": 4",
-            "\"norm_num_groups\": 0",
-            "norm_num_groups: found 0, expected a positive number",
-        ),
-        (
-            "\"norm_num_groups\": 4",
-            "\"norm_num_groups\": 4, \"attn_norm_num_groups\": 3",
-            "attn_norm_num_groups: found 3, expected null or a divisor of 16",
-        ),
-        (
-            "\"norm_num_groups\": 4",
-            "\"norm_num_groups\": 4, \"time_embedding_type\": \"fourier\"",
-            "time_embedding_type: found \"fourier\", expected \"positional\"",
-        ),
-        (
-            "\"norm_num_groups\": 4",
-            "\"norm_num_groups\": 4, \"act_fn\": \"tanh\"",
-            "unknown variant `tanh`",
-        ),
-        (
-            "\"norm_num_groups\": 4",
-            "\"norm_num_groups\": 4, \"dropout\": 1.0",
-            "dropout: found 1, expected a number from 0 to below 1",
-        ),
-        (
-            "\"norm_num_groups\": 4",
-            "\"norm_num_groups\": 4, \"downsample_padding\": 2",
-            "downsample_padding: found 2, expected 0 or 1",
-        ),
-        (
-            "\"norm_num_groups\": 4",
-            "\"norm_num_groups\": 4, \"_class_name\": \"Transformer2DModel\"",
-            "_class_name: found \"Transformer2DModel\"",
-        ),
-        (
-            "\"in_channels\": 1",
-            "\"in_channels\": \"one\"",
-            "invalid type: string \"one\", expected i64",
-        ),
-        ("{", "[", "expected"),
+    ("\"AttnDownBlock2D\"", "\"CrossAttnDownBlock2D\"", "unknown variant `CrossAttnDownBlock2D`"),
+    (
+        "\"AttnDownBlock2D\"",
+        "\"SkipDownBlock2D\"",
+        "down_block_types: found \"SkipDownBlock2D\", expected \"DownBlock2D\" or \"AttnDownBlock2D\"",
+    ),
+    (
+        "[8, 16]",
+        "[8, 16, 16]",
+        "down_block_types: found 2 blocks, expected 3, one for each of block_out_channels",
+    ),
+    ("\"AttnUpBlock2D\", ", "", "up_block_types: found 1 blocks, expected 2"),
+    ("[8, 16]", "[]", "block_out_channels: found no level, expected at least one"),
+    (
+        "[8, 16]",
+        "[8, 18]",
+        "block_out_channels: found 18, expected positive multiples of norm_num_groups = 4",
+    ),
+    (
+        "\"norm_num_groups\": 4",
+        "\"norm_num_groups\": 0",
+        "norm_num_groups: found 0, expected a positive number",
+    ),
+    (
+        "\"norm_num_groups\": 4",
+        "\"norm_num_groups\": 4, \"attn_norm_num_groups\": 3",
+        "attn_norm_num_groups: found 3, expected null or a divisor of 16",
+    ),
+    (
+        "\"norm_num_groups\": 4",
+        "\"norm_num_groups\": 4, \"time_embedding_type\": \"fourier\"",
+        "time_embedding_type: found \"fourier\", expected \"positional\"",
+    ),
+    (
+        "\"norm_num_groups\": 4",
+        "\"norm_num_groups\": 4, \"act_fn\": \"tanh\"",
+        "unknown variant `tanh`",
+    ),
+    (
+        "\"norm_num_groups\": 4",
+        "\"norm_num_groups\": 4, \"dropout\": 1.0",
+        "dropout: found 1, expected a number from 0 to below 1",
+    ),
+    (
+        "\"norm_num_groups\": 4",
+        "\"norm_num_groups\": 4, \"downsample_padding\": 2",
+        "downsample_padding: found 2, expected 0 or 1",
+    ),
+    (
+        "\"norm_num_groups\": 4",
+        "\"norm_num_groups\": 4, \"_class_name\": \"Transformer2DModel\"",
+        "_class_name: found \"Transformer2DModel\"",
+    ),
+    (
+        "\"in_channels\": 1",
+        "\"in_channels\": \"one\"",
+        "invalid type: string \"one\", expected i64",
+    ),
+    ("{", "[", "expected"),
 ];
 
 #[test]
@@ -82,8 +79,6 @@ fn a_wrong_configuration_is_one_sentence() {
         let text = sentence(UNetConfig::parse(&CONFIG.replacen(from, to, 1)).unwrap_err());
         assert!(text.contains(expected), "{text}");
     }
-    let text = broken(|folder| edit(folder, "config.json", "AttnDownBlock2D", "Nothing"));
-    assert!(text.contains("config.json: unknown variant `Nothing`"), "{text}");
 }
 
 #[test]

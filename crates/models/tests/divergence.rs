@@ -1,6 +1,7 @@
 //! The divergences of D and s: exact ones against single products and differences, estimates against exact ones.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::float_cmp)]
+#![allow(clippy::cast_possible_wrap, clippy::cast_sign_loss)]
 
 mod common;
 

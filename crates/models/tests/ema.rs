@@ -1,6 +1,7 @@
 //! The moving average against its recursion on single numbers, and what makes it fail.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::float_cmp)]
+#![allow(clippy::cast_possible_wrap, clippy::cast_sign_loss)]
 
 mod common;
 
@@ -27,7 +28,7 @@ fn close(found: &Parameters, expected: &[f64]) -> f64 {
     common::apart(&flat(found), expected)
 }
 
-/// The recursion in f64, with δ_k of step k.
+/// The recursion in f64, with `δ_k` of step k.
 fn recursion(mean: &mut [f64], now: &[f64], delta: f64) {
     mean.iter_mut().zip(now).for_each(|(m, x)| *m = delta * *m + (1.0 - delta) * x);
 }
@@ -51,7 +52,7 @@ fn the_average_follows_its_formula() {
     }
 }
 
-/// Every δ_k of the warm-up: one step from 0 towards 1.
+/// Every `δ_k` of the warm-up: one step from 0 towards 1.
 #[test]
 fn the_warm_up_ends_at_the_decay() {
     let of = |x: f64| {

@@ -1,7 +1,8 @@
 //! The tensors of a configuration have the names and shapes of the public checkpoints, those lists being made by another
 //! program from the format's definition.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::float_cmp)]
+#![allow(clippy::cast_possible_wrap, clippy::cast_sign_loss)]
 
 use std::collections::BTreeMap;
 use std::path::Path;

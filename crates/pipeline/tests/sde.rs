@@ -473,8 +473,8 @@ fn a_full_set_of_probes_is_the_exact_trace_and_random_ones_agree_with_it() {
 fn integer_data_are_dequantised_by_their_position() {
     let folder = folder();
     let images = data::digits().test.images;
-    let pixels = images.pixels().slice_axis(Axis(0), Slice::from(..2)).mapv(f64::from);
-    let bytes: Vec<u8> = pixels.iter().map(|&k| k as u8).collect();
+    let pixels = images.pixels();
+    let bytes: Vec<u8> = pixels.slice_axis(Axis(0), Slice::from(..2)).iter().copied().collect();
     let pixels = Tensor::from_slice(&bytes).reshape([2, 1, 8, 8]);
     let write = |name: &str, tensor: &Tensor| {
         write_weights(

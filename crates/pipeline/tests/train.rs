@@ -88,7 +88,8 @@ fn a_run_killed_at_any_moment_ends_with_the_same_weights() {
     let cut = folder(CONFIG);
     let (mut kills, mut patience) = (0, Duration::from_millis(250));
     loop {
-        let mut child = sde(cut.path(), &[]).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+        let mut child =
+            sde(cut.path(), &[]).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
         let started = Instant::now();
         let ended = loop {
             match child.try_wait().unwrap() {
@@ -111,7 +112,8 @@ fn a_run_killed_at_any_moment_ends_with_the_same_weights() {
     }
     let steps = |folder: &TempDir| -> Vec<u64> {
         let text = String::from_utf8(file(folder, "metrics.jsonl")).unwrap();
-        let step = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["step"].as_u64();
+        let step =
+            |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["step"].as_u64();
         text.lines().map(|line| step(line).unwrap()).collect()
     };
     assert_eq!(steps(&whole), [10, 20, 30, 40]);
@@ -128,7 +130,9 @@ fn a_run_learns_and_its_model_is_one() {
     let text = String::from_utf8(file(&run, "metrics.jsonl")).unwrap();
     let losses: Vec<f64> = text
         .lines()
-        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["loss"].as_f64().unwrap())
+        .map(|line| {
+            serde_json::from_str::<serde_json::Value>(line).unwrap()["loss"].as_f64().unwrap()
+        })
         .collect();
     assert!(losses.last().unwrap() < &(0.9 * losses[0]), "{losses:?}");
     let sample = Command::new(env!("CARGO_BIN_EXE_sde"))
@@ -150,7 +154,10 @@ fn a_finished_run_is_not_done_again_and_another_one_is_refused() {
     assert!(file(&run, "state.safetensors") == before);
     let other = train(&run, &["--set", "training.steps=4", "--set", "training.batch=8"]);
     let text = complaint(&other);
-    assert!(text.contains("batch = 16 there, batch = 8 here") && text.contains("--resume"), "{text}");
+    assert!(
+        text.contains("batch = 16 there, batch = 8 here") && text.contains("--resume"),
+        "{text}"
+    );
     let longer = train(&run, &["--set", "training.steps=6", "--resume"]);
     assert!(longer.status.success(), "{longer:?}");
     let wider = train(&run, &["--set", "network.block_out_channels=[16,16]", "--resume"]);

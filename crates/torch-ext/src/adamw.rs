@@ -1,4 +1,4 @@
-//! AdamW in one kernel over all parameters (Loshchilov & Hutter 2019), with a state that can be saved.
+//! `AdamW` in one kernel over all parameters (Loshchilov & Hutter 2019), with a state that can be saved.
 //!
 //! ```text
 //! m ← β₁ m + (1 − β₁) g,      v ← β₂ v + (1 − β₂) g²

@@ -71,7 +71,7 @@ pub(crate) fn set_deterministic(on: bool) -> Result<()> {
     checked(unsafe { torch_ext_set_deterministic(on.into()) })
 }
 
-/// The five lists of one AdamW step, each of the same length.
+/// The five lists of one `AdamW` step, each of the same length.
 pub(crate) struct AdamwLists {
     pub(crate) parameters: Vec<*const c_void>,
     pub(crate) gradients: Vec<*const c_void>,

@@ -80,17 +80,16 @@ impl Weights {
             expected: "F64, F32, F16, BF16, I64, I32, I16, I8, U8 or BOOL",
         })?;
         let bytes = &self.map[self.start + info.data_offsets.0..self.start + info.data_offsets.1];
-        let size: Vec<i64> = info.shape.iter().map(|&n| n as i64).collect();
+        let size = sizes(&info.shape).ok_or_else(|| {
+            let what = format!("tensor `{name}` has the shape {:?}", info.shape);
+            Error::Format { path: self.path.clone(), what }
+        })?;
         let kind = kind.unwrap_or(stored);
         if bytes.is_empty() {
             return Ok(Tensor::f_zeros(&size, (kind, device))?);
         }
         if stored == Kind::Bool || !aligned(bytes, stored) {
-            // Bytes of another value than 0 and 1 are no truth values, and C++ may not read a number at any address.
-            let kind_of_bytes = if stored == Kind::Bool { Kind::Uint8 } else { stored };
-            let copy =
-                Tensor::f_from_slice(bytes)?.f_view_dtype(kind_of_bytes)?.f_reshape(&size)?;
-            return Ok(copy.f_to_kind(stored)?.f_to_kind(kind)?.f_to_device(device)?);
+            return Ok(moved(bytes, stored, &size)?.f_to_kind(kind)?.f_to_device(device)?);
         }
         // SAFETY: the header was checked against the length of the map, so `bytes` has the elements of this shape and
         // type, and they begin where such elements may; the strides are those of a contiguous tensor. The view does not
@@ -107,6 +106,18 @@ impl Weights {
 /// Whether a number of this kind may begin where the bytes do; a file's header need not be padded.
 fn aligned(bytes: &[u8], kind: Kind) -> bool {
     bytes.as_ptr().addr().is_multiple_of(kind.elt_size_in_bytes())
+}
+
+/// A tensor of bytes that C++ may not read where they are: a number at an odd address, a truth value beside 0 and 1.
+fn moved(bytes: &[u8], stored: Kind, size: &[i64]) -> Result<Tensor> {
+    let kind_of_bytes = if stored == Kind::Bool { Kind::Uint8 } else { stored };
+    let copy = Tensor::f_from_slice(bytes)?.f_view_dtype(kind_of_bytes)?;
+    Ok(copy.f_reshape(size)?.f_to_kind(stored)?)
+}
+
+/// The axes as libtorch counts them.
+fn sizes(shape: &[usize]) -> Option<Vec<i64>> {
+    shape.iter().map(|&n| i64::try_from(n).ok()).collect()
 }
 
 /// Writes tensors and metadata as one safetensors file, whole or not at all.
@@ -176,7 +187,7 @@ impl Owned {
             expected: "floats, integers or truth values",
         })?;
         let host = tensor.f_detach()?.f_to_device(Device::Cpu)?.f_contiguous()?;
-        let shape = host.size().iter().map(|&n| n as usize).collect();
+        let shape = host.size().iter().map(|&n| usize::try_from(n).unwrap_or(0)).collect();
         let mut bytes = vec![0; host.numel() * kind.elt_size_in_bytes()];
         host.f_copy_data_u8(&mut bytes, host.numel())?;
         Ok(Self { name: name.to_owned(), dtype, shape, bytes })

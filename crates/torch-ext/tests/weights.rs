@@ -1,6 +1,7 @@
 //! Safetensors files as a user meets them: whole, cut, overlong, empty, of another format, with other contents.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::float_cmp)]
+#![allow(clippy::cast_possible_wrap, clippy::cast_sign_loss)]
 
 use std::collections::BTreeMap;
 use std::fs;

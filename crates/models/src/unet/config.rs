@@ -17,7 +17,6 @@ use crate::error::{Error, Result};
 /// The configuration of a U-Net. Fields have the names and defaults of diffusers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-#[expect(clippy::struct_excessive_bools, reason = "the format's own flags")]
 pub struct UNetConfig {
     /// `"UNet2DModel"`.
     #[serde(rename = "_class_name")]
@@ -84,6 +83,7 @@ pub struct UNetConfig {
     pub others: BTreeMap<String, Value>,
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "serde asks for the type of the field")]
 fn eight() -> Option<i64> {
     Some(8)
 }

@@ -2,7 +2,8 @@
 //! fixed numbers.
 
 #![allow(dead_code, reason = "each test uses a part")]
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::float_cmp)]
+#![allow(clippy::cast_possible_wrap, clippy::cast_sign_loss)]
 
 use models::sde_core::sde::Coefficients;
 use models::sde_core::{Lanes, Noise, Prediction, Purpose};

@@ -111,12 +111,7 @@ pub(crate) fn describe(
         return Ok(known.clone());
     }
     let scheduler = if known.is_none() { Scheduler::beside(path)? } else { None };
-    let missing = |flag: &str| {
-        let path = path.display();
-        Usage(format!(
-            "--{flag} is missing: {path} has neither an sde.toml nor a DDPM scheduler's file that says it"
-        ))
-    };
+    let missing = |flag: &str| missing(flag, path);
     let process = forward(flags, scheduler.as_ref(), known.map(|d| &d.process))?;
     let process = process.ok_or_else(|| missing("process"))?;
     let prediction = flags.prediction()?.or(known.map(|d| d.prediction));
@@ -134,13 +129,15 @@ pub(crate) fn describe(
         process,
     };
     description.check()?;
-    let source =
-        scheduler.map_or_else(|| "flags".into(), |s| format!("{} and flags", s.path.display()));
-    session.say(&format!(
-        "the model is taken to mean, by {source}:\n{}",
-        description.to_toml()?.trim()
-    ));
+    let source = scheduler.map_or_else(String::new, |s| format!("{} and ", s.path.display()));
+    let text = description.to_toml()?;
+    session.say(&format!("the model is taken to mean, by {source}flags:\n{}", text.trim()));
     Ok(description)
+}
+
+fn missing(flag: &str, path: &Path) -> Usage {
+    let expected = "sde.toml and no DDPM scheduler's file that says it";
+    Usage(format!("--{flag} is missing: {} has no {expected}", path.display()))
 }
 
 /// The label that networks of a kind are usually told.

@@ -52,7 +52,7 @@ pub(crate) struct SampleFlags {
     /// How many samples; 64 when absent.
     #[arg(long, value_name = "N", value_parser = whole(1, 1 << 32), allow_negative_numbers = true)]
     num: Option<u64>,
-    /// The noise at the end of time itself, its standard deviation included: .npy or .safetensors (its tensor `noise`); it says how many samples.
+    /// The noise at the end of time itself: .npy, or .safetensors (its tensor `noise`); it says how many samples.
     #[arg(long, value_name = "FILE")]
     noise: Option<PathBuf>,
     /// What is done to the finished samples: none, or unit, which clips to [−1, 1].

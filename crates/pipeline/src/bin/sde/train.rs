@@ -49,7 +49,8 @@ pub(crate) fn run(flags: &TrainFlags, common: &Common) -> Result<(), Box<dyn Err
     if session.device.is_cuda() && common.device != "auto" {
         return Err("training on CUDA is not built yet, expected --device cpu".into());
     }
-    let config = TrainConfig { resume: flags.resume, ..TrainConfig::read(&flags.config, &flags.set)? };
+    let config =
+        TrainConfig { resume: flags.resume, ..TrainConfig::read(&flags.config, &flags.set)? };
     session.say(&format!(
         "training {} for {} steps on the CPU with {} threads",
         config.out.display(),
@@ -60,7 +61,8 @@ pub(crate) fn run(flags: &TrainFlags, common: &Common) -> Result<(), Box<dyn Err
     let best = outcome.best.map_or_else(String::new, |(step, bound)| {
         format!(": the bound on the validation data is {bound:.4} after step {step}")
     });
-    let from = if outcome.began > 0 { format!(", from step {}", outcome.began) } else { String::new() };
+    let from =
+        if outcome.began > 0 { format!(", from step {}", outcome.began) } else { String::new() };
     let text = format!("trained{from}; wrote {}{best}\n", outcome.model.display());
     let body = Body {
         out: config.out,

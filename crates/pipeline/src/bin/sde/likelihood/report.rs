@@ -110,7 +110,7 @@ impl<'a> Report<'a> {
                 "bits/dim         {bits} (mean ± standard error over samples, {levels} levels)\n"
             )
         });
-        let probes = head.probes.map_or_else(String::new, |k| format!(", {k} probes"));
+        let probes = head.probes.map_or_else(String::new, |k| format!(", probes {k}"));
         let meaning = match head.meaning {
             "discrete_lower_bound" => "a lower bound on the log-probability of the integer data",
             _ => "the model's density at t_min",

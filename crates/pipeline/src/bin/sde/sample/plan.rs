@@ -29,50 +29,55 @@ pub(super) enum Steps<'a> {
 
 impl SampleFlags {
     /// Which sampler with which steps; refuses what does not go together.
-    pub(super) fn plan(&self) -> Result<Plan<'_>, Box<dyn Error>> {
-        let usage = |text: String| Err(Box::<dyn Error>::from(Usage(text)));
+    pub(super) fn plan(&self) -> Result<Plan<'_>, Usage> {
         Format::of(&self.out).map_err(|e| Usage(format!("--out {e}")))?;
-        let (name, method) = (self.sampler.as_str(), solver::method(&self.sampler));
+        let (name, method) = (&self.sampler, solver::method(&self.sampler));
         if let (Some(eta), true) = (self.eta, method.is_some()) {
-            return usage(format!(
+            return Err(Usage(format!(
                 "found --eta {eta}, expected none: {name} solves the ODE, {EULER_MARUYAMA} the SDE"
-            ));
+            )));
         }
         let grid = self.grid.as_deref().unwrap_or("uniform");
         let is_file = !["uniform", "log-snr", "karras"].contains(&grid);
-        let steps = match self.steps {
+        let steps = if is_file { self.steps_of_file(grid)? } else { self.named_steps(grid)? };
+        Ok(Plan { method, steps, eta: self.eta.unwrap_or(1.0) })
+    }
+
+    /// A file says how many steps there are and where they begin and end.
+    fn steps_of_file<'a>(&self, grid: &'a str) -> Result<Steps<'a>, Usage> {
+        let others = [
+            ("--steps", self.steps.is_some()),
+            ("--rtol or --atol", self.tolerance.given()),
+            ("--t-min or --t-max", self.model.t_min.is_some() || self.model.t_max.is_some()),
+        ];
+        match others.iter().find(|(_, given)| *given) {
+            Some((flag, _)) => {
+                Err(Usage(format!("found {flag} beside the grid file {grid}, expected either")))
+            }
+            None => Ok(Steps::File(Path::new(grid))),
+        }
+    }
+
+    /// Either a number of steps or tolerances.
+    fn named_steps<'a>(&self, grid: &'a str) -> Result<Steps<'a>, Usage> {
+        let (name, adaptive) = (self.sampler.as_str(), solver::adaptive());
+        let wrong = match self.steps {
             Some(_) if self.tolerance.given() => {
-                return usage("found --steps beside --rtol or --atol, expected either".into());
+                "found --steps beside --rtol or --atol, expected either".into()
             }
-            Some(n) if is_file => {
-                return usage(format!(
-                    "found --steps {n} beside the grid file {grid}, expected either"
-                ));
-            }
-            Some(n) => Steps::Named(grid, u32::try_from(n)?),
-            None if is_file && self.tolerance.given() => {
-                return usage(format!(
-                    "found the grid file {grid} beside --rtol or --atol, expected either"
-                ));
-            }
-            None if is_file && (self.model.t_min.is_some() || self.model.t_max.is_some()) => {
-                return usage(format!(
-                    "found --t-min or --t-max beside the grid file {grid}, whose ends they are"
-                ));
-            }
-            None if is_file => Steps::File(Path::new(grid)),
-            None if !solver::adaptive().contains(&name) => {
-                let other = solver::adaptive().join(" or ");
-                return usage(format!(
-                    "--steps is missing: {name} needs it, or a grid file; {other} choose their own"
-                ));
+            Some(n) => return Ok(Steps::Named(grid, u32::try_from(n).unwrap_or(u32::MAX))),
+            None if !adaptive.contains(&name) => {
+                let adaptive = adaptive.join(" or ");
+                format!(
+                    "--steps is missing: {name} needs it, or a grid file; {adaptive} choose their own"
+                )
             }
             None if self.grid.is_some() => {
-                return usage(format!("found --grid {grid} without --steps, expected both"));
+                format!("found --grid {grid} without --steps, expected both")
             }
-            None => Steps::Adaptive(self.tolerance.tolerance()),
+            None => return Ok(Steps::Adaptive(self.tolerance.tolerance())),
         };
-        Ok(Plan { method, steps, eta: self.eta.unwrap_or(1.0) })
+        Err(Usage(wrong))
     }
 }
 

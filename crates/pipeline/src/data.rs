@@ -27,7 +27,7 @@ use std::path::Path;
 use ndarray::{Array4, ArrayD, ArrayView4};
 use sde_core::levels::dequantise;
 
-pub use digits::{Digits, Labelled, digits};
+pub use digits::{Digits, Labelled, digits, digits_named};
 pub use error::DataError;
 
 /// The levels of a byte, which is what a picture has unless its source says otherwise.

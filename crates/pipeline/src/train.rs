@@ -1,16 +1,19 @@
-//! Training: data → noise → network → residual → weighted square → gradient → AdamW → average.
+//! Training: data → noise → network → residual → weighted square → gradient → `AdamW` → average.
 //!
 //! Every random number of step k is keyed by (seed, k): the order of the data, their dequantisation, times, noise and
 //! dropout. Nothing is carried from step to step but weights, moments and average, and these are saved whole. So a run
 //! that was killed at any moment and started again ends with the same weights as one that was not, bit for bit on a CPU
 //! with as many threads.
 //!
-//! * [`config`]: the TOML file; [`batches`]: what step k sees;
+//! * [`config`]: the TOML file; [`examples`]: the images; [`batches`]: what step k sees;
 //! * [`state`]: what is saved; [`record`]: what a person reads later; [`validation`]: the bound on held-out data that chooses the model.
+
+#![expect(clippy::cast_possible_wrap, reason = "sizes of tensors are far below 2^63")]
 
 pub mod batches;
 pub mod config;
 pub mod error;
+pub mod examples;
 pub mod record;
 pub mod state;
 pub mod validation;
@@ -28,7 +31,7 @@ use serde::Serialize;
 pub use config::TrainConfig;
 pub use error::{Result, TrainError};
 
-use batches::Examples;
+use examples::Examples;
 use record::Record;
 use state::{Best, Run};
 use validation::Validation;

@@ -487,7 +487,7 @@ mod names {
     fn unknown_formats() {
         let folder = folder();
         let expected = "has neither an extension nor first bytes of a known format, \
-                        expected .npy, .idx, .gz (IDX) or a directory of images";
+                        expected .npy, .safetensors, .idx, .gz (IDX) or a directory of images";
         assert_eq!(refusal(&file(&folder, "notes.txt", b"hello")), expected);
         assert_eq!(refusal(&file(&folder, "empty", b"")), expected);
     }

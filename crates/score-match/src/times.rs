@@ -4,7 +4,7 @@
 //! ½ ∫ w(t) E|r_t|² dt = ½ E_{t~q} w(t)/q(t) |r_t|²                                      (M3)
 //! ```
 //!
-//! over [t_min, T]. Any q gives the same mean and another variance of its gradient. A law here is a density in the
+//! over `[t_min, T]`. Any q gives the same mean and another variance of its gradient. A law here is a density in the
 //! log-SNR λ, linear between knots: constant, it makes `w/q` the same for every t with the likelihood weighting, so that
 //! no term of the mean is heavier than another (Song et al. 2021b, section 5; Kingma et al. 2021); a table may give more
 //! of the batch to the noise levels from which most of the gradient comes. The strata `(i + u)/n mod 1` put one time into

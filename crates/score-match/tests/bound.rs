@@ -1,4 +1,4 @@
-//! The variational bound is the entropy where everything is known: Gaussian data, exact score, t_min → 0.
+//! The variational bound is the entropy where everything is known: Gaussian data, exact score, `t_min` → 0.
 
 #![allow(clippy::unwrap_used)]
 
@@ -7,7 +7,7 @@ use score_match::times::strata;
 use score_match::{TimeLaw, Weighting, bound, loss};
 use sde_core::{GaussianMixture, Lanes, Noise, Purpose, VpLinear};
 
-/// On data N(m, v) the bound (M4) with the exact score is E[−log p] + the prior mismatch + O(t_min).
+/// On data N(m, v) the bound (M4) with the exact score is E[−log p] + the prior mismatch + `O(t_min)`.
 #[test]
 fn the_bound_of_the_exact_score_is_the_entropy() {
     let (sde, span, v) = (VpLinear::default(), (1e-5, 1.0), 0.36_f64);

@@ -15,27 +15,32 @@
 namespace {
 
 thread_local std::string last_error;
-std::string cuda_message = "not looked for";
 bool cuda_loaded = false;
+
+// Made at its first use, by the constructor below: a plain global would be made anew after it.
+std::string& cuda_message() {
+  static std::string message = "not looked for";
+  return message;
+}
 
 // libtorch finds its CUDA half only if that is in memory before the first call, so it is loaded before main: from the
 // folder in which libtorch_cpu lies, which is also where LD_LIBRARY_PATH may have led.
 __attribute__((constructor)) void load_cuda() {
   const char* off = std::getenv("TORCH_EXT_CUDA");
   if (off != nullptr && (std::string(off) == "0" || std::string(off) == "off")) {
-    cuda_message = "switched off by TORCH_EXT_CUDA";
+    cuda_message() = "switched off by TORCH_EXT_CUDA";
     return;
   }
   Dl_info info;
   if (dladdr(reinterpret_cast<const void*>(&at::globalContext), &info) == 0 || info.dli_fname == nullptr) {
-    cuda_message = "the folder of libtorch_cpu is unknown";
+    cuda_message() = "the folder of libtorch_cpu is unknown";
     return;
   }
   const std::string cpu = info.dli_fname;
   const std::string library = cpu.substr(0, cpu.rfind('/') + 1) + "libtorch_cuda.so";
   cuda_loaded = dlopen(library.c_str(), RTLD_NOW | RTLD_GLOBAL) != nullptr;
   const char* why = cuda_loaded ? nullptr : dlerror();
-  cuda_message = cuda_loaded ? library : (why != nullptr ? why : "no libtorch_cuda.so");
+  cuda_message() = cuda_loaded ? library : (why != nullptr ? why : "no libtorch_cuda.so");
 }
 
 // 0: done; 1: failed; 2: out of memory.
@@ -77,7 +82,7 @@ const char* torch_ext_version() { return TORCH_VERSION; }
 
 int torch_ext_cuda_loaded() { return cuda_loaded ? 1 : 0; }
 
-const char* torch_ext_cuda_message() { return cuda_message.c_str(); }
+const char* torch_ext_cuda_message() { return cuda_message().c_str(); }
 
 int torch_ext_set_tf32(int allow) {
   return guarded([&] {

@@ -100,6 +100,13 @@ mod tests {
         assert_eq!(version(), "2.11.0");
     }
 
+    /// What the search before `main` found is still known after it.
+    #[test]
+    fn the_search_for_cuda_says_what_it_found() {
+        let Cuda { available, message, .. } = cuda();
+        assert!(available || message.contains("libtorch_cuda.so"), "{message}");
+    }
+
     #[test]
     fn devices_have_names() {
         assert_eq!(device("cpu").unwrap(), Device::Cpu);

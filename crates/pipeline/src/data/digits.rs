@@ -56,6 +56,17 @@ pub fn digits() -> Digits {
     Digits { train, validation, test }
 }
 
+/// The part of the digits that a command line or a configuration names: `digits:train`, `digits:validation` or
+/// `digits:test`.
+pub fn digits_named(name: &str) -> Option<Labelled> {
+    match name {
+        "digits:train" => Some(digits().train),
+        "digits:validation" => Some(digits().validation),
+        "digits:test" => Some(digits().test),
+        _ => None,
+    }
+}
+
 /// Images and labels at these positions of the files.
 fn labelled(indices: Vec<usize>) -> Labelled {
     let pixels = Array4::from_shape_fn((indices.len(), 1, SIDE, SIDE), |(i, _, row, column)| {

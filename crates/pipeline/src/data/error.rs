@@ -27,7 +27,7 @@ pub enum DataError {
     /// Neither extension nor content names a format.
     #[error(
         "{path} has neither an extension nor first bytes of a known format, \
-         expected .npy, .idx, .gz (IDX) or a directory of images"
+         expected .npy, .safetensors, .idx, .gz (IDX) or a directory of images"
     )]
     UnknownFormat {
         /// The file.

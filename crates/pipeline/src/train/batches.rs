@@ -1,21 +1,17 @@
 //! What step k of a run sees: which images, dequantised how, at which times, under which noise.
 //!
 //! All of it is a function of (seed, k). Epoch e shows every image once, in an order of its own; step k takes the next B.
-//! The draws of row i of step k are keyed by the number `k B + i`.
+//! The draws of row i of step k are keyed by the number `(k − 1) B + i`.
 
-use models::Batch;
-use models::tch::Device;
+use models::{Batch, Description};
 use score_match::times::strata;
-use sde_core::levels::Levels;
 use sde_core::{Noise, Purpose};
 
-use super::config::{DataConfig, TrainConfig};
-use super::error::{Result, TrainError};
-use crate::data::{self, Data, Images};
+use super::config::TrainConfig;
+use super::error::Result;
+use super::examples::Examples;
 
-/// Steps of the keyed noise: what a draw is for.
-const DEQUANTISE: u32 = 0;
-const NOISE: u32 = 1;
+/// Steps of the keyed noise: what a draw is for. `examples` has the others.
 const TIMES: u32 = 2;
 const ORDER: u32 = 3;
 const DROPOUT: u32 = 4;
@@ -27,26 +23,6 @@ pub fn dropout_seed(seed: u64, k: u64) -> u32 {
     #[expect(clippy::cast_sign_loss, reason = "from 0 to below 2³²")]
     let seed = (u[0] * (f64::from(u32::MAX) + 1.0)) as u32; // truncation keeps it below 2³²
     seed
-}
-
-/// The data of a name: a part of the compiled-in digits, or a path.
-fn named(source: &str) -> Result<Data> {
-    let digits = data::digits();
-    Ok(match source {
-        "digits:train" => Data::Levels(digits.train.images),
-        "digits:validation" => Data::Levels(digits.validation.images),
-        "digits:test" => Data::Levels(digits.test.images),
-        path => data::load(path)?,
-    })
-}
-
-/// Images in memory: levels, or numbers.
-#[derive(Clone, Debug)]
-pub struct Examples {
-    /// Levels as numbers, or model coordinates; image after image.
-    values: Vec<f64>,
-    shape: [i64; 3],
-    levels: Option<Levels>,
 }
 
 /// A batch as the loss takes it.
@@ -67,127 +43,11 @@ pub struct Noised {
 }
 
 impl Examples {
-    /// The training and the validation images.
-    ///
-    /// # Errors
-    /// Data that cannot be read, or images of two shapes.
-    pub fn load(config: &TrainConfig) -> Result<(Self, Self)> {
-        let train = Self::read(&config.data.train, &config.data)?;
-        let validation = Self::read(&config.data.validation, &config.data)?;
-        if validation.shape != train.shape || validation.levels != train.levels {
-            let what = |e: &Self| format!("{:?} with {:?}", e.shape, e.levels);
-            let (found, expected) = (what(&validation), what(&train));
-            return Err(TrainError::Entry { key: "data.validation".into(), found, expected });
-        }
-        Ok((train, validation))
-    }
-
-    fn read(source: &str, config: &DataConfig) -> Result<Self> {
-        match named(source)? {
-            Data::Levels(images) => match config.levels {
-                Some(levels) => Self::of_levels(&images.with_levels(levels)?),
-                None => Self::of_levels(&images),
-            },
-            Data::Float(array) => match *array.shape() {
-                [_, c, h, w] => Ok(Self {
-                    shape: [c as i64, h as i64, w as i64],
-                    values: array.iter().copied().collect(),
-                    levels: None,
-                }),
-                ref other => Err(TrainError::Entry {
-                    key: source.into(),
-                    found: format!("an array of the shape {other:?}"),
-                    expected: "[N, C, H, W]".into(),
-                }),
-            },
-        }
-    }
-
-    fn of_levels(images: &Images) -> Result<Self> {
-        let (_, c, h, w) = images.pixels().dim();
-        Ok(Self {
-            values: images.pixels().iter().map(|&k| f64::from(k)).collect(),
-            shape: [c as i64, h as i64, w as i64],
-            levels: Some(Levels::new(images.levels())?),
-        })
-    }
-
-    /// Channels, height, width.
-    pub fn shape(&self) -> [i64; 3] {
-        self.shape
-    }
-
-    /// Numbers of one image.
-    pub fn dim(&self) -> usize {
-        self.shape.iter().map(|&n| n as usize).product()
-    }
-
-    /// How many images.
-    pub fn len(&self) -> usize {
-        self.values.len() / self.dim().max(1)
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.values.is_empty()
-    }
-
-    /// Levels of the data, if they are integers.
-    pub fn levels(&self) -> Option<u32> {
-        self.levels.map(Levels::count)
-    }
-
-    /// These images in model coordinates, dequantised with the noise of `samples`.
-    ///
-    /// # Errors
-    /// No memory.
-    pub fn points(&self, noise: &Noise, rows: &[usize], samples: &[u64]) -> Result<Batch> {
-        let d = self.dim();
-        let mut values = Vec::with_capacity(rows.len() * d);
-        let mut u = vec![0.0; d];
-        for (&row, &sample) in rows.iter().zip(samples) {
-            let image = &self.values[row * d..(row + 1) * d];
-            match self.levels {
-                Some(levels) => {
-                    noise.uniform(sample, DEQUANTISE, &mut u);
-                    values.extend(
-                        image.iter().zip(&u).map(|(k, u)| levels.dequantise(*k as u32, *u)),
-                    );
-                }
-                None => values.extend(image),
-            }
-        }
-        self.batch_of(&values, rows.len())
-    }
-
-    /// ε of `samples`.
-    ///
-    /// # Errors
-    /// No memory.
-    pub fn noise(&self, noise: &Noise, samples: &[u64]) -> Result<Batch> {
-        let d = self.dim();
-        let mut values = vec![0.0; samples.len() * d];
-        for (row, &sample) in values.chunks_exact_mut(d.max(1)).zip(samples) {
-            noise.normal(sample, NOISE, row);
-        }
-        self.batch_of(&values, samples.len())
-    }
-
-    fn batch_of(&self, values: &[f64], n: usize) -> Result<Batch> {
-        let [c, h, w] = self.shape;
-        Ok(Batch::from_host(values, &[n as i64, c, h, w], Device::Cpu)?)
-    }
-
     /// What step k sees.
     ///
     /// # Errors
     /// A law of times that the process does not have; no memory.
-    pub fn batch(
-        &self,
-        config: &TrainConfig,
-        description: &models::Description,
-        k: u64,
-    ) -> Result<Noised> {
+    pub fn batch(&self, config: &TrainConfig, description: &Description, k: u64) -> Result<Noised> {
         let n = config.training.batch;
         let noise = Noise::new(config.seed, Purpose::Training);
         let first = (k - 1) * n as u64;

@@ -30,8 +30,8 @@ use score_match::{TimeLaw, Weighting};
 use sde_core::Prediction;
 use serde::{Deserialize, Serialize};
 
-use super::batches::Examples;
 use super::error::{Result, TrainError};
+use super::examples::Examples;
 
 /// A training run.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -32,9 +32,8 @@ impl Record {
         let open = || {
             fs::create_dir_all(folder)?;
             let before = if path.exists() { fs::read_to_string(&path)? } else { String::new() };
-            let kept: Vec<&str> = before.lines().filter(|line| step_of(line) <= began).collect();
-            let text: String = kept.iter().map(|line| format!("{line}\n")).collect();
-            fs::write(&path, text)?;
+            let kept = before.split_inclusive('\n').filter(|line| step_of(line) <= began);
+            fs::write(&path, kept.collect::<String>())?;
             OpenOptions::new().append(true).open(&path)
         };
         let file = open().map_err(|source| TrainError::File { path: path.clone(), source })?;

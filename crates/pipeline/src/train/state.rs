@@ -11,9 +11,9 @@ use models::torch_ext::adamw::AdamW;
 use models::torch_ext::{Weights, write_weights};
 use models::{Description, Ema, Parameters, UNet, UNetConfig};
 
-use super::batches::Examples;
 use super::config::TrainConfig;
 use super::error::{Result, TrainError};
+use super::examples::Examples;
 
 /// The best validation bound so far.
 #[derive(Clone, Copy, Debug)]

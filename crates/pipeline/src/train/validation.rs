@@ -7,9 +7,9 @@ use score_match::{TimeLaw, Weighting, bound, residual};
 use sde_core::levels::Levels;
 use sde_core::{Lanes, Noise, Purpose, State};
 
-use super::batches::Examples;
 use super::config::TrainConfig;
 use super::error::Result;
+use super::examples::Examples;
 
 /// Times at which each image is seen.
 const TIMES: usize = 32;

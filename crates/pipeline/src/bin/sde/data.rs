@@ -5,7 +5,7 @@ use std::path::Path;
 
 use ndarray::{ArrayD, IxDyn};
 use pipeline::cli::Usage;
-use pipeline::data::{self, Data, Images, digits};
+use pipeline::data::{self, Data, Images, digits_named};
 use pipeline::dequantise::dequantise_images;
 use sde_core::levels::Levels;
 
@@ -34,22 +34,16 @@ impl Source {
     /// # Errors
     /// Data that cannot be read.
     pub(crate) fn read(name: &str) -> Result<Self, Box<dyn Error>> {
-        if let Some(part) = name.strip_prefix("digits:") {
-            let all = digits();
-            let part = match part {
-                "train" => all.train,
-                "validation" => all.validation,
-                "test" => all.test,
-                _ => {
-                    let expected = "digits:train, digits:validation or digits:test";
-                    return Err(Usage(format!("found --data {name}, expected {expected}")).into());
-                }
-            };
+        if let Some(part) = digits_named(name) {
             return Ok(Self {
                 data: Data::Levels(part.images),
                 numbers: part.indices,
                 exact: true,
             });
+        }
+        if name.starts_with("digits:") {
+            let expected = "digits:train, digits:validation or digits:test";
+            return Err(Usage(format!("found --data {name}, expected {expected}")).into());
         }
         let data = data::load(Path::new(name))?;
         let numbers = match &data {

@@ -1,4 +1,5 @@
 //! ci: --num 4 --steps 20 --out target/ci-digits.png
+//! ci --features torch: --model assets/digits-unet --num 4 --steps 20 --test 4 --out target/ci-digits-unet.png
 //! Digits by reversing a VP SDE, and the exact likelihood of digits that the model has not seen.
 //!
 //! The model is known in closed form: one Gaussian per training digit, their common bandwidth chosen on the
@@ -55,6 +56,10 @@ struct Flags {
     #[cfg(feature = "torch")]
     #[arg(long, value_parser = whole(2, 270), allow_negative_numbers = true)]
     test: Option<u64>,
+    /// Random-sign probes of a network's divergence for each test digit, kept along its path.
+    #[cfg(feature = "torch")]
+    #[arg(long, default_value_t = 2, value_parser = whole(1, 4096), allow_negative_numbers = true)]
+    probes: u64,
     /// Key of all random numbers.
     #[arg(long, default_value_t = 0, value_parser = whole(0, u64::MAX), allow_negative_numbers = true)]
     seed: u64,

@@ -51,7 +51,8 @@ pub(crate) fn run(flags: &Flags, path: &Path) -> Result<(), Box<dyn Error>> {
     let x = dequantise(&data.test, flags.seed);
     let x = x.slice_axis(Axis(0), Slice::from(..count)).into_owned();
     let x = as_images(x, description)?.into_dyn();
-    let likelihood = run.likelihood(x.view(), (&RK45, tolerance), &Trace::Exact)?;
+    let trace = Trace::Signs { seed: flags.seed, probes: flags.probes as u32 };
+    let likelihood = run.likelihood(&x.view(), (&RK45, tolerance), &trace)?;
     bar.finish_and_clear();
     let stopped = unfinished(flow.status.iter().chain(&reverse.status))
         + unfinished(likelihood.iter().map(|p| &p.status));
@@ -111,7 +112,8 @@ fn report(
 ) -> Result<String, Box<dyn Error>> {
     let levels = Levels::new(data.test.images.levels())?;
     let d = description.shape.iter().product::<i64>() as usize;
-    let bits: Vec<f64> = points.iter().map(|p| levels.bits_per_dim(p.log_likelihood(), d)).collect();
+    let bits: Vec<f64> =
+        points.iter().map(|p| levels.bits_per_dim(p.log_likelihood(), d)).collect();
     let network = Summary::of(&bits);
     let half = 1.96 * network.standard_error;
     let nfe = points.iter().map(|p| f64::from(p.nfe)).sum::<f64>() / points.len() as f64;
@@ -123,9 +125,9 @@ fn report(
     let pixels = pixel_histograms(&data.train.images, &data.test.images);
     Ok(format!(
         "likelihood   {} test digits, bits/dim (mean ± standard error)\n  \
-           network, exact trace          {network}   NFE {nfe:.1}, 95 % [{:.4}, {:.4}]\n  \
-           each pixel by its histogram   {}\n  \
-           one Gaussian a training digit {}\n",
+           network, flow from N(0, σ_T² I) {network}   NFE {nfe:.1}, 95 % [{:.4}, {:.4}]\n  \
+           each pixel by its histogram     {}\n  \
+           one Gaussian a training digit   {}\n",
         points.len(),
         network.mean - half,
         network.mean + half,

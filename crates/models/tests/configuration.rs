@@ -10,7 +10,7 @@ use common::{CASES, CONFIG, PREDICTIONS, describe, sentence};
 use models::{Description, UNetConfig};
 
 /// From, to, and what the sentence says.
-const WRONG: [(&str, &str, &str); 15] = [
+const WRONG: [(&str, &str, &str); 16] = [
     ("\"AttnDownBlock2D\"", "\"CrossAttnDownBlock2D\"", "unknown variant `CrossAttnDownBlock2D`"),
     (
         "\"AttnDownBlock2D\"",
@@ -63,6 +63,11 @@ const WRONG: [(&str, &str, &str); 15] = [
         "\"norm_num_groups\": 4",
         "\"norm_num_groups\": 4, \"_class_name\": \"Transformer2DModel\"",
         "_class_name: found \"Transformer2DModel\"",
+    ),
+    (
+        "\"norm_num_groups\": 4",
+        "\"norm_num_groups\": 4, \"freq_shift\": 4",
+        "freq_shift: found 4, expected below 4",
     ),
     (
         "\"in_channels\": 1",

@@ -8,64 +8,54 @@ type Rule<'a> = (bool, &'a str, String, String);
 
 /// Refuses what contradicts itself or is not built here, by its first entry.
 pub(super) fn check(config: &UNetConfig) -> Result<()> {
-    let rules = numbers(config).into_iter().chain(blocks(config)).chain(options(config));
+    let rules = [widths, numbers, blocks, options].into_iter().flat_map(|rules| rules(config));
     match rules.into_iter().find(|(holds, ..)| !holds) {
         Some((_, key, found, expected)) => Err(Error::Config { key: key.into(), found, expected }),
         None => Ok(()),
     }
 }
 
-fn numbers(c: &UNetConfig) -> Vec<Rule<'_>> {
-    let positive = |n: Option<i64>| n.is_none_or(|n| n > 0);
+fn widths(c: &UNetConfig) -> Vec<Rule<'_>> {
     let groups = c.norm_num_groups.unwrap_or(0);
     let odd = c.block_out_channels.iter().find(|n| **n <= 0 || **n % groups.max(1) != 0);
-    let channels = format!("{} and {}", c.in_channels, c.out_channels);
+    let odd_width = odd.map(ToString::to_string).unwrap_or_default();
     let last = c.block_out_channels.last().copied().unwrap_or(0);
     let attends = c.attn_norm_num_groups.is_none_or(|g| g > 0 && last % g == 0);
+    let multiples = format!("positive multiples of norm_num_groups = {groups}");
+    let divisor = format!("null or a divisor of {last}");
+    let below = format!("below {}, half the first of block_out_channels", c.first_channels() / 2);
+    let shifted = c.freq_shift < c.first_channels() / 2;
     vec![
         (c.levels() > 0, "block_out_channels", "no level".into(), "at least one".into()),
-        (groups > 0, "norm_num_groups", text(&c.norm_num_groups), "a positive number".into()),
+        (groups > 0, "norm_num_groups", text(&c.norm_num_groups), POSITIVE.into()),
+        (odd.is_none(), "block_out_channels", odd_width, multiples),
+        (attends, "attn_norm_num_groups", text(&c.attn_norm_num_groups), divisor),
+        (shifted, "freq_shift", text(&c.freq_shift), below),
+    ]
+}
+
+const POSITIVE: &str = "a positive number";
+
+fn numbers(c: &UNetConfig) -> Vec<Rule<'_>> {
+    let positive = |key, n: Option<i64>| {
+        (n.is_none_or(|n| n > 0), key, text(&n), "a positive number or null".to_owned())
+    };
+    let above = |key, x: f64| (x > 0.0, key, x.to_string(), POSITIVE.to_owned());
+    let (layers, dropout) = (c.layers_per_block, c.dropout);
+    vec![
+        above("in_channels", c.in_channels as f64),
+        above("out_channels", c.out_channels as f64),
+        above("norm_eps", c.norm_eps),
+        above("mid_block_scale_factor", c.mid_block_scale_factor),
+        (layers > 0, "layers_per_block", layers.to_string(), POSITIVE.into()),
+        positive("attention_head_dim", c.attention_head_dim),
+        positive("num_class_embeds", c.num_class_embeds),
+        positive("time_embedding_dim", c.time_embedding_dim),
         (
-            odd.is_none(),
-            "block_out_channels",
-            odd.map(ToString::to_string).unwrap_or_default(),
-            format!("positive multiples of norm_num_groups = {groups}"),
-        ),
-        (
-            attends,
-            "attn_norm_num_groups",
-            text(&c.attn_norm_num_groups),
-            format!("null or a divisor of {last}"),
-        ),
-        (
-            c.in_channels > 0 && c.out_channels > 0,
-            "in_channels and out_channels",
-            channels,
-            "positive numbers".into(),
-        ),
-        (
-            positive(c.attention_head_dim),
-            "attention_head_dim",
-            text(&c.attention_head_dim),
-            "a positive number or null".into(),
-        ),
-        (
-            positive(c.num_class_embeds),
-            "num_class_embeds",
-            text(&c.num_class_embeds),
-            "a positive number or null".into(),
-        ),
-        (
-            (0.0..1.0).contains(&c.dropout),
+            (0.0..1.0).contains(&dropout),
             "dropout",
-            c.dropout.to_string(),
+            dropout.to_string(),
             "a number from 0 to below 1".into(),
-        ),
-        (
-            c.norm_eps > 0.0 && c.mid_block_scale_factor > 0.0,
-            "norm_eps and mid_block_scale_factor",
-            format!("{} and {}", c.norm_eps, c.mid_block_scale_factor),
-            "positive numbers".into(),
         ),
     ]
 }

@@ -22,7 +22,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .include(root.join("include"))
         .include(root.join("include/torch/csrc/api/include"))
         .file("shim/shim.cpp")
+        .cargo_metadata(false)
         .compile("torch_ext");
+    // The whole archive: a linker leaves out an object that nothing refers to, and with it the search for CUDA.
+    println!("cargo::rustc-link-search=native={}", std::env::var("OUT_DIR")?);
+    println!("cargo::rustc-link-lib=static:+whole-archive=torch_ext");
+    let cpp = if cfg!(target_os = "macos") { "c++" } else { "stdc++" };
+    println!("cargo::rustc-link-lib=dylib={cpp}");
     println!("cargo::rustc-link-lib=dylib=torch_cpu");
     println!("cargo::rustc-link-lib=dylib=c10");
     println!("cargo::rustc-link-search=native={}", lib.display());

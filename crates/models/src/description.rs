@@ -75,6 +75,7 @@ impl Description {
         let sde: &dyn Sde = &*self.process;
         let inside = (0.0..sde.end()).contains(&self.t_min);
         sde_core::error::check("t_min", self.t_min, inside, "a time from 0 to before the end")?;
+        self.check_start(self.t_min)?;
         if let Prediction::Edm { sigma_data: s } = self.prediction {
             sde_core::error::check("sigma_data", s, s > 0.0, "a positive number")?;
         }
@@ -94,6 +95,22 @@ impl Description {
             }),
             _ => Ok(()),
         }
+    }
+}
+
+impl Description {
+    /// Whether the network knows the time `t_min`: a chain begins with its first step, and a label is a number.
+    ///
+    /// # Errors
+    /// [`sde_core::Error::Parameter`] where it does not.
+    pub fn check_start(&self, t_min: f64) -> Result<()> {
+        if let Forward::Chain(chain) = &self.process {
+            let ok = t_min >= chain.1.start();
+            sde_core::error::check("t_min", t_min, ok, "at least 1/N, the chain's first step")?;
+        }
+        let label = self.label.at(&self.process, t_min);
+        sde_core::error::check("the label at t_min", label, true, "a finite number")?;
+        Ok(())
     }
 }
 

@@ -16,6 +16,7 @@ pub mod description;
 pub mod ema;
 pub mod error;
 pub mod model;
+mod names;
 pub mod parameters;
 pub mod report;
 pub mod score;

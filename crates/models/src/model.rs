@@ -20,6 +20,7 @@ use torch_ext::weights::{write_weights, write_whole};
 
 use crate::description::Description;
 use crate::error::{Error, Result};
+use crate::names::by_current;
 use crate::parameters::Parameters;
 use crate::report::Mismatch;
 use crate::unet::{UNet, UNetConfig};
@@ -27,6 +28,7 @@ use crate::unet::{UNet, UNetConfig};
 /// Names of the files.
 const CONFIG: &str = "config.json";
 const WEIGHTS: &str = "diffusion_pytorch_model.safetensors";
+const INDEX: &str = "diffusion_pytorch_model.safetensors.index.json";
 const DESCRIPTION: &str = "sde.toml";
 
 /// A network, its weights and their meaning.
@@ -115,6 +117,10 @@ fn directory(path: &Path) -> Result<Parts> {
     let inner = path.join("unet"); // a pipeline of diffusers
     let folder: PathBuf =
         if !path.join(CONFIG).exists() && inner.is_dir() { inner } else { path.into() };
+    if folder.join(INDEX).exists() && !folder.join(WEIGHTS).exists() {
+        let what = format!("found {INDEX}, weights in several files, expected {WEIGHTS}");
+        return Err(Error::NoModel { path: folder, what });
+    }
     for name in [CONFIG, WEIGHTS] {
         if !folder.join(name).exists() {
             let what = format!("found no {name} in it, expected {CONFIG} and {WEIGHTS}");
@@ -145,11 +151,15 @@ fn file(path: &Path) -> Result<Parts> {
 /// The weights of a network in f32, after comparing names and shapes both ways.
 fn load(weights: &Weights, config: &UNetConfig, device: Device) -> Result<Parameters> {
     let layout = UNet::layout(config)?;
-    if let Some(mismatch) = Mismatch::between(&layout, &weights.shapes()) {
+    let shapes = weights.shapes();
+    let names = by_current(shapes.keys().cloned());
+    let found = names.iter().map(|(name, stored)| (name.clone(), shapes[stored].clone()));
+    if let Some(mismatch) = Mismatch::between(&layout, &found.collect()) {
         return Err(Error::Mismatch { path: weights.path().into(), mismatch });
     }
     let read = |name: String| {
-        let tensor = weights.tensor(&name, Some(Kind::Float), device)?;
+        let stored = names.get(&name).unwrap_or(&name);
+        let tensor = weights.tensor(stored, Some(Kind::Float), device)?;
         Ok::<(String, Tensor), Error>((name, tensor))
     };
     let tensors = layout.into_iter().map(|entry| read(entry.name)).collect::<Result<_>>()?;

@@ -158,6 +158,22 @@ fn half_precision_is_read_as_f32() {
 }
 
 #[test]
+fn old_names_are_read_as_todays() {
+    let (folder, model) = saved();
+    rewrite(folder.path(), |tensors| {
+        let new =
+            [("to_q", "query"), ("to_k", "key"), ("to_v", "value"), ("to_out.0", "proj_attn")];
+        let old = std::mem::take(tensors).into_iter().map(|(name, tensor)| {
+            let name = new.iter().fold(name, |name, (new, old)| name.replace(new, old));
+            (format!("module.{name}"), tensor)
+        });
+        tensors.extend(old);
+        assert!(tensors.keys().any(|name| name.contains(".proj_attn.weight")));
+    });
+    same(&model, &open(folder.path()).unwrap());
+}
+
+#[test]
 fn what_is_not_there_is_named() {
     let nowhere = TempDir::new().unwrap();
     let text = sentence(open(nowhere.path().join("gone")).unwrap_err());

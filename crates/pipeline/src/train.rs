@@ -43,7 +43,7 @@ pub struct Progress {
     pub step: u64,
     /// The last step.
     pub steps: u64,
-    /// Mean loss since the last report, (M3) in nats for each dimension.
+    /// Mean loss since the last report, or since the run went on, (M3) in nats for each dimension.
     pub loss: f64,
     /// Mean norm of the gradient since the last report.
     pub gradient: f64,
@@ -86,14 +86,15 @@ pub fn train(config: &TrainConfig, on_progress: &mut dyn FnMut(&Progress)) -> Re
         let validate = last || k.is_multiple_of(config.training.validate_every);
         let bound =
             validate.then(|| validate_and_keep(config, &mut run, &validation)).transpose()?;
-        if last || k.is_multiple_of(config.training.checkpoint_every) {
-            run.save(config)?;
-        }
         if validate || k.is_multiple_of(config.training.report_every) {
             let progress = since.report(config, k, bound);
             record.add(&progress)?;
             on_progress(&progress);
             since = Since::new();
+        }
+        // After the record: what it says of later steps than the state is dropped when the run goes on.
+        if last || k.is_multiple_of(config.training.checkpoint_every) {
+            run.save(config)?;
         }
     }
     let best = run.best.map(|best| (best.step, best.bound));
@@ -165,6 +166,9 @@ fn validate_and_keep(
 ) -> Result<(f64, f64)> {
     let unet = run.averaged()?;
     let bound = validation.bound(&unet, &run.description)?;
+    if !bound.is_finite() {
+        return Err(TrainError::Bound { step: run.step, bound });
+    }
     if run.best.is_none_or(|best| bound < best.bound) {
         run.best = Some(Best { step: run.step, bound });
         let folder = config.model_folder();

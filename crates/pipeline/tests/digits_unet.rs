@@ -52,7 +52,7 @@ fn samples_are_digits_and_no_copies() {
     assert!(classes >= 6, "{classes} classes");
     let distances = neighbours.iter().map(|n| n.distance);
     let (low, high) = distances.fold((f64::MAX, 0.0), |(a, b), d| (d.min(a), d.max(b)));
-    // A copy would be half a level away by its dequantisation; noise that is no digit is 7 levels from all of them.
+    // A copy would be 1/√12 = 0.29 levels away by its dequantisation; noise that is no digit is 7 levels from all of them.
     assert!(low > 0.6, "the nearest training digit is {low} levels away");
     assert!(high < 4.5, "a sample is {high} levels from every training digit");
 }

@@ -78,6 +78,13 @@ fn file(folder: &TempDir, name: &str) -> Vec<u8> {
     fs::read(folder.path().join("run").join(name)).unwrap()
 }
 
+/// The step that a run began after, as its JSON says.
+fn began(output: &Output) -> u64 {
+    assert!(output.status.success(), "{output:?}");
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    json["began"].as_u64().unwrap()
+}
+
 const WEIGHTS: &str = "model/diffusion_pytorch_model.safetensors";
 
 #[test]
@@ -87,26 +94,29 @@ fn a_run_killed_at_any_moment_ends_with_the_same_weights() {
     assert!(output.status.success(), "{output:?}");
     let cut = folder(CONFIG);
     let (mut kills, mut patience) = (0, Duration::from_millis(250));
-    loop {
-        let mut child =
-            sde(cut.path(), &[]).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    let last = loop {
+        let mut child = sde(cut.path(), &["--json"])
+            .stderr(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         let started = Instant::now();
         let ended = loop {
             match child.try_wait().unwrap() {
-                Some(status) => break Some(status),
-                None if started.elapsed() > patience => break None,
+                Some(_) => break true,
+                None if started.elapsed() > patience => break false,
                 None => std::thread::sleep(Duration::from_millis(5)),
             }
         };
-        if let Some(status) = ended {
-            assert!(status.success());
-            break;
+        if ended {
+            break child.wait_with_output().unwrap();
         }
         child.kill().unwrap(); // SIGKILL: nothing is tidied up
         child.wait().unwrap();
         (kills, patience) = (kills + 1, patience + Duration::from_millis(130));
-    }
+    };
     assert!(kills >= 2, "the run was never interrupted");
+    assert!(began(&last) > 0, "the last attempt began anew");
     for name in ["state.safetensors", WEIGHTS, "model/sde.toml", "model/config.json"] {
         assert!(file(&whole, name) == file(&cut, name), "{name} differs after {kills} kills");
     }
@@ -150,7 +160,10 @@ fn a_finished_run_is_not_done_again_and_another_one_is_refused() {
     let short = ["--set", "training.steps=4"];
     assert!(train(&run, &short).status.success());
     let before = file(&run, "state.safetensors");
-    assert!(train(&run, &short).status.success());
+    assert_eq!(began(&train(&run, &[&short[..], &["--json"]].concat())), 4);
+    assert!(file(&run, "state.safetensors") == before);
+    fs::remove_file(run.path().join("run/state.safetensors")).unwrap();
+    assert_eq!(began(&train(&run, &[&short[..], &["--json"]].concat())), 0);
     assert!(file(&run, "state.safetensors") == before);
     let other = train(&run, &["--set", "training.steps=4", "--set", "training.batch=8"]);
     let text = complaint(&other);

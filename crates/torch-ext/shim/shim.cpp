@@ -1,6 +1,7 @@
 // The C++ half of torch-ext. Every function catches everything and returns a status: no exception crosses into Rust.
 
 #include <ATen/Context.h>
+#include <ATen/Version.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/_fused_adamw.h>
 #include <c10/util/Exception.h>
@@ -79,6 +80,13 @@ extern "C" {
 const char* torch_ext_last_error() { return last_error.c_str(); }
 
 const char* torch_ext_version() { return TORCH_VERSION; }
+
+// How the libtorch in memory was built, which need not be the one whose headers were used.
+const char* torch_ext_config() {
+  static std::string config;
+  guarded([] { config = at::show_config(); });
+  return config.c_str();
+}
 
 int torch_ext_cuda_loaded() { return cuda_loaded ? 1 : 0; }
 

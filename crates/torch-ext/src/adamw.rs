@@ -41,6 +41,7 @@ impl AdamW {
     /// When there is not one gradient for each parameter, of its shape.
     pub fn step(&mut self, parameters: &[&Tensor], gradients: &[Tensor], rate: f64) -> Result<()> {
         let _no_grad = tch::no_grad_guard();
+        let gradients = self.checked(parameters, gradients)?;
         let lists = AdamwLists {
             parameters: pointers(parameters.iter().copied()),
             gradients: pointers(gradients.iter()),
@@ -49,6 +50,32 @@ impl AdamW {
             steps: pointers(self.steps.iter()),
         };
         ffi::adamw(&lists, rate, self.betas, self.weight_decay)
+    }
+
+    /// The gradients in the layout of their parameters. The kernel reads raw memory and checks nothing itself.
+    fn checked(&self, parameters: &[&Tensor], gradients: &[Tensor]) -> Result<Vec<Tensor>> {
+        let n = self.first.len();
+        if parameters.len() != n || gradients.len() != n {
+            let (p, g) = (parameters.len(), gradients.len());
+            let found = format!("found {p} parameters and {g} gradients, expected {n} of each");
+            return Err(Error::Torch(format!("AdamW: {found}")));
+        }
+        let check = |((p, g), m): ((&&Tensor, &Tensor), &Tensor)| {
+            let whole = g.defined() && p.defined() && p.is_contiguous() && m.is_contiguous();
+            if !whole
+                || g.size() != p.size()
+                || m.size() != p.size()
+                || g.f_kind()? != p.f_kind()?
+                || g.device() != p.device()
+            {
+                let (found, expected) = (if g.defined() { g.size() } else { vec![] }, m.size());
+                return Err(Error::Torch(format!(
+                    "AdamW: a gradient has the shape {found:?}, expected {expected:?} as its contiguous parameter"
+                )));
+            }
+            Ok(g.f_contiguous()?)
+        };
+        parameters.iter().zip(gradients).zip(&self.first).map(check).collect()
     }
 
     /// The memory as `(first moments, second moments)`, in the order of the parameters.
@@ -67,6 +94,11 @@ impl AdamW {
                 return Err(Error::Torch(format!("found {found} moments, expected {expected}")));
             }
             for (mine, saved) in mine.iter_mut().zip(saved) {
+                if mine.size() != saved.size() {
+                    let (found, expected) = (saved.size(), mine.size());
+                    let what = format!("a moment has the shape {found:?}, expected {expected:?}");
+                    return Err(Error::Torch(what));
+                }
                 mine.f_copy_(saved)?;
             }
         }
@@ -110,6 +142,24 @@ mod tests {
         let p = Tensor::f_from_slice(&[1.0_f64]).unwrap();
         let mut optimiser = AdamW::new(&[&p], (0.9, 0.99), 0.0).unwrap();
         let text = optimiser.step(&[&p], &[], 0.1).unwrap_err().to_string();
-        assert_eq!(text, "libtorch: AdamW needs one gradient for each of 1 tensors");
+        assert!(text.contains("found 1 parameters and 0 gradients, expected 1 of each"), "{text}");
+    }
+
+    #[test]
+    fn a_gradient_of_another_shape_is_an_error_and_one_of_another_layout_is_not() {
+        let p = Tensor::f_from_slice(&[0.0_f64; 6]).unwrap().f_reshape([2, 3]).unwrap();
+        let g = Tensor::f_from_slice(&[1.0_f64, -1.0, 2.0, -2.0, 3.0, -3.0]).unwrap();
+        let mut optimiser = AdamW::new(&[&p], (0.9, 0.99), 0.0).unwrap();
+        let short = optimiser.step(&[&p], &[g.f_narrow(0, 0, 4).unwrap()], 0.1).unwrap_err();
+        assert!(short.to_string().contains("the shape [4], expected [2, 3]"), "{short}");
+        assert!(optimiser.restore(&[g.shallow_clone()], &[g.shallow_clone()], 1).is_err());
+        let transposed = g.f_reshape([3, 2]).unwrap().f_transpose(0, 1).unwrap(); // signs by row
+        optimiser.step(&[&p], &[transposed], 0.1).unwrap();
+        let mut found = [0.0_f64; 6];
+        p.f_copy_data(&mut found, 6).unwrap();
+        assert!(
+            found.iter().zip([-1.0, -1.0, -1.0, 1.0, 1.0, 1.0]).all(|(x, s)| x * s > 0.09),
+            "{found:?}"
+        );
     }
 }

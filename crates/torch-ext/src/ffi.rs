@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 unsafe extern "C" {
     fn torch_ext_last_error() -> *const c_char;
     fn torch_ext_version() -> *const c_char;
+    fn torch_ext_config() -> *const c_char;
     fn torch_ext_cuda_message() -> *const c_char;
     fn torch_ext_cuda_loaded() -> c_int;
     fn torch_ext_set_tf32(allow: c_int) -> c_int;
@@ -55,6 +56,11 @@ pub(crate) fn version() -> String {
     text(unsafe { torch_ext_version() })
 }
 
+pub(crate) fn config() -> String {
+    // SAFETY: returns a static string, which is the same at every call.
+    text(unsafe { torch_ext_config() })
+}
+
 /// Whether the CUDA half was loaded, and from where or why not.
 pub(crate) fn cuda() -> (bool, String) {
     // SAFETY: both read what the constructor wrote before `main`.
@@ -86,8 +92,8 @@ pub(crate) fn adamw(lists: &AdamwLists, rate: f64, betas: (f64, f64), decay: f64
     if [gradients, first, second, steps].iter().any(|list| list.len() != n) {
         return Err(Error::Torch(format!("AdamW needs one gradient for each of {n} tensors")));
     }
-    // SAFETY: every list holds n addresses of tensors that the caller keeps borrowed during this call; the shim copies
-    // the handles and checks shapes through libtorch.
+    // SAFETY: every list holds n addresses of tensors that the caller keeps borrowed during this call, and the caller has
+    // checked that those of one place agree in shape, kind, device and layout, which the kernel takes for granted.
     checked(unsafe {
         torch_ext_adamw(
             parameters.as_ptr(),

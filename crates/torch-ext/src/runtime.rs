@@ -10,6 +10,28 @@ pub fn version() -> String {
     ffi::version()
 }
 
+/// The version of the libtorch in memory; `None` where it does not say.
+pub fn loaded_version() -> Option<String> {
+    let config = ffi::config();
+    let after = config.split_once("TORCH_VERSION=")?.1;
+    Some(after.chars().take_while(|c| c.is_ascii_digit() || *c == '.').collect())
+}
+
+/// Whether the libtorch in memory is the one that this program was built for.
+///
+/// # Errors
+/// [`Error::Torch`] naming both versions, unless `LIBTORCH_BYPASS_VERSION_CHECK` is set.
+pub fn check_version() -> Result<()> {
+    let bypass = std::env::var_os("LIBTORCH_BYPASS_VERSION_CHECK").is_some();
+    match loaded_version().filter(|found| *found != version() && !bypass) {
+        Some(found) => Err(Error::Torch(format!(
+            "the library that was loaded is version {found}, expected {}: look at LD_LIBRARY_PATH",
+            version()
+        ))),
+        None => Ok(()),
+    }
+}
+
 /// Whether libtorch's CUDA half was found, and a sentence about it for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cuda {
@@ -98,6 +120,8 @@ mod tests {
     #[test]
     fn the_version_is_the_one_that_tch_is_written_for() {
         assert_eq!(version(), "2.11.0");
+        assert_eq!(loaded_version().as_deref(), Some("2.11.0"));
+        check_version().unwrap();
     }
 
     /// What the search before `main` found is still known after it.

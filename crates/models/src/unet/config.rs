@@ -2,7 +2,7 @@
 //!
 //! Two checkpoints with the same tensors can need different arithmetic (padding, `norm_eps`, the order of sine and
 //! cosine), so everything is taken from the file and nothing is guessed from the tensors. An absent
-//! `attention_head_dim` means 8, a `null` one head as wide as the layer. Keys of other versions are ignored and listed.
+//! `attention_head_dim` means 8, a `null` one head as wide as the layer. Keys of other versions are ignored and kept in `others`.
 
 mod check;
 

@@ -149,6 +149,21 @@ impl TrainConfig {
             ("training.checkpoint_every", t.checkpoint_every as f64, t.checkpoint_every > 0),
             ("training.report_every", t.report_every as f64, t.report_every > 0),
         ];
+        let part = |x: f64| (0.0..1.0).contains(&x);
+        let parts = [
+            ("training.betas", t.betas.0, part(t.betas.0)),
+            ("training.betas", t.betas.1, part(t.betas.1)),
+            ("training.ema", t.ema, part(t.ema)),
+            ("training.weight_decay", t.weight_decay, part(t.weight_decay)),
+        ];
+        if let Some((key, found, _)) = parts.iter().find(|(_, _, ok)| !ok) {
+            let (key, found) = ((*key).into(), found.to_string());
+            return Err(TrainError::Entry {
+                key,
+                found,
+                expected: "a number from 0 to below 1".into(),
+            });
+        }
         match rules.iter().find(|(_, value, ok)| !(value.is_finite() && *ok)) {
             Some((key, found, _)) => {
                 let (key, found) = ((*key).into(), found.to_string());

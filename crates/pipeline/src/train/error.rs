@@ -62,6 +62,14 @@ pub enum TrainError {
         /// Where the state is.
         folder: PathBuf,
     },
+    /// A validation bound that is not finite.
+    #[error("step {step}: the bound on the validation data is {bound}, expected a finite number")]
+    Bound {
+        /// The step.
+        step: u64,
+        /// The bound.
+        bound: f64,
+    },
     /// Data that cannot be used.
     #[error(transparent)]
     Data(#[from] DataError),

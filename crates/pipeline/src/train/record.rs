@@ -5,6 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use models::torch_ext::weights::write_whole;
 use serde::Deserialize;
 
 use super::Progress;
@@ -29,14 +30,14 @@ impl Record {
     /// A file that cannot be written.
     pub fn open(folder: &Path, began: u64) -> Result<Self> {
         let path = folder.join("metrics.jsonl");
-        let open = || {
-            fs::create_dir_all(folder)?;
-            let before = if path.exists() { fs::read_to_string(&path)? } else { String::new() };
+        let wrong = |source| TrainError::File { path: path.clone(), source };
+        fs::create_dir_all(folder).map_err(wrong)?;
+        if path.exists() {
+            let before = fs::read_to_string(&path).map_err(wrong)?;
             let kept = before.split_inclusive('\n').filter(|line| step_of(line) <= began);
-            fs::write(&path, kept.collect::<String>())?;
-            OpenOptions::new().append(true).open(&path)
-        };
-        let file = open().map_err(|source| TrainError::File { path: path.clone(), source })?;
+            write_whole(&path, kept.collect::<String>().as_bytes())?;
+        }
+        let file = OpenOptions::new().create(true).append(true).open(&path).map_err(wrong)?;
         Ok(Self { path, file })
     }
 

@@ -60,9 +60,7 @@ impl Run {
         let unet_config = config.unet(examples.shape())?;
         let file = config.out.join(FILE);
         let saved = file.exists().then(|| Saved::read(file, &unet_config)).transpose()?;
-        if let Some(saved) = &saved {
-            saved.check(config)?;
-        }
+        let same = saved.as_ref().map_or(Ok(true), |saved| saved.is_of(config))?;
         let parameters = match &saved {
             Some(saved) => saved.parameters(KINDS[0])?,
             None => Parameters::fresh(&UNet::layout(&unet_config)?, config.seed, Device::Cpu)?,
@@ -80,6 +78,7 @@ impl Run {
         }
         let unet = parameters.connect(|b| UNet::new(&unet_config, b))?;
         let (step, best) = saved.as_ref().map_or((0, None), |saved| (saved.step, saved.best));
+        let best = best.filter(|_| same); // a bound under another configuration is no measure
         Ok(Self { step, parameters, unet, description: description.clone(), ema, optimiser, best })
     }
 
@@ -163,17 +162,22 @@ impl Saved {
         Ok(Self { weights, names, step, best })
     }
 
-    /// Whether it was made with this configuration; the number of steps and the reports may differ.
-    fn check(&self, config: &TrainConfig) -> Result<()> {
-        let (old, new) = (self.weights.metadata("config").unwrap_or_default(), config.identity()?);
-        let differs = old.lines().zip(new.lines()).find(|(old, new)| old != new);
-        match differs.filter(|_| !config.resume) {
-            Some((old, new)) => Err(TrainError::OtherRun {
-                folder: config.out.clone(),
-                what: format!("{old} there, {new} here"),
-            }),
-            None => Ok(()),
+    /// Whether it was made with this configuration.
+    fn is_of(&self, config: &TrainConfig) -> Result<bool> {
+        let new = config.identity()?;
+        let old = self.weights.metadata("config").unwrap_or_default();
+        if old == new {
+            return Ok(true);
         }
+        if config.resume {
+            return Ok(false);
+        }
+        let mut pairs =
+            old.lines().map(Some).chain([None]).zip(new.lines().map(Some).chain([None]));
+        let (there, here) = pairs.find(|(old, new)| old != new).unwrap_or_default();
+        let what =
+            format!("{} there, {} here", there.unwrap_or("nothing"), here.unwrap_or("nothing"));
+        Err(TrainError::OtherRun { folder: config.out.clone(), what })
     }
 
     fn tensors(&self, kind: &str) -> Result<Vec<Tensor>> {

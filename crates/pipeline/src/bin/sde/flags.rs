@@ -19,9 +19,9 @@ pub(crate) struct Common {
     /// Samples on the device together; results do not depend on it but for rounding.
     #[arg(long, global = true, value_name = "N", value_parser = whole(1, 1_000_000), allow_negative_numbers = true)]
     pub(crate) batch: Option<u64>,
-    /// Key of all random numbers.
-    #[arg(long, global = true, value_name = "N", default_value_t = 0, value_parser = whole(0, u64::MAX), allow_negative_numbers = true)]
-    pub(crate) seed: u64,
+    /// Key of all random numbers; 0 when absent.
+    #[arg(long, global = true, value_name = "N", value_parser = whole(0, u64::MAX), allow_negative_numbers = true)]
+    pub(crate) seed: Option<u64>,
     /// Threads of libtorch on the CPU; all cores when absent.
     #[arg(long, global = true, value_name = "N", value_parser = whole(1, 1024), allow_negative_numbers = true)]
     pub(crate) threads: Option<u64>,
@@ -34,6 +34,11 @@ pub(crate) struct Common {
 }
 
 impl Common {
+    /// Key of all random numbers.
+    pub(crate) fn seed(&self) -> u64 {
+        self.seed.unwrap_or(0)
+    }
+
     /// Samples on the device together.
     pub(crate) fn batch_or(&self, default: usize) -> usize {
         self.batch.map_or(default, |n| usize::try_from(n).unwrap_or(default))

@@ -84,7 +84,7 @@ pub(crate) fn run(flags: &LikelihoodFlags, common: &Common) -> Result<(), Box<dy
     let points = source.points(
         flags.dequantise.as_deref(),
         (levels, model.description.levels),
-        common.seed,
+        common.seed(),
     )?;
     let trace = flags.trace(&points, &session)?;
     flags.out.as_ref().map(prepare).transpose()?;
@@ -136,7 +136,7 @@ impl LikelihoodFlags {
             Trace::Exact
         } else {
             let probes = u32::try_from(self.probes.unwrap_or(1))?;
-            Trace::Signs { seed: session.common.seed, probes }
+            Trace::Signs { seed: session.common.seed(), probes }
         })
     }
 

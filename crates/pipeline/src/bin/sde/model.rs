@@ -43,6 +43,7 @@ impl Described {
             let found = format!("found --t-min {t_min} and --t-max {t_max}");
             return Err(Usage(format!("{found}, expected 0 ≤ t_min < t_max ≤ {end}")).into());
         }
+        description.check_start(t_min)?;
         let class = class(&model, flags.class)?;
         Ok(Self { model, description, class, t_min, t_max })
     }
@@ -59,7 +60,7 @@ impl Described {
             description: &self.description,
             class: self.class,
             device: session.device,
-            seed: session.common.seed,
+            seed: session.common.seed(),
             batch: session.common.batch_or(batch),
             t_min: self.t_min,
             t_max: self.t_max,

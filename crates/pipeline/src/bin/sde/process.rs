@@ -66,6 +66,11 @@ pub(crate) fn forward(
     if let Some(values) = scheduler.and_then(|s| s.betas.clone())
         && flags.process.is_none()
     {
+        if let Some((flag, _)) = flags.constants().first() {
+            let text =
+                format!("found --{flag}, expected none: the scheduler's file lists its betas");
+            return Err(Usage(text).into());
+        }
         return Ok(Some(Forward::chain(BetaSchedule::Values { values })?));
     }
     let table = table(name, constants, flags, scheduler)?;

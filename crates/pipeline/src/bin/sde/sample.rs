@@ -111,10 +111,13 @@ pub(crate) fn run(flags: &SampleFlags, common: &Common) -> Result<(), Box<dyn Er
     if flags.clip == "unit" {
         drawn.y.mapv_inplace(|y| y.clamp(-1.0, 1.0));
     }
-    write_array(&flags.out, "samples", &drawn.y)?;
-    let report = flags.sampled(&plan, &grid, &model, &drawn, (common.seed, seconds));
+    let ended = solver::unfinished(&drawn.status);
+    if ended.is_ok() || Format::of(&flags.out)? != Format::Png {
+        write_array(&flags.out, "samples", &drawn.y)?; // of a sample that stopped, what it reached
+    }
+    let report = flags.sampled(&plan, &grid, &model, &drawn, (common.seed(), seconds));
     session.report(&report, &summary(&report, &drawn))?;
-    Ok(solver::unfinished(&drawn.status)?)
+    Ok(ended?)
 }
 
 /// What was drawn, in a line for people.

@@ -37,12 +37,13 @@ impl<'a> Session<'a> {
     /// Sets threads and strict arithmetic, and finds the device.
     ///
     /// # Errors
-    /// A device that is not there.
+    /// Another libtorch than the program was built for; a device that is not there.
     pub(crate) fn open(command: &'static str, common: &'a Common) -> Result<Self, Box<dyn Error>> {
         let started = Instant::now();
         if let Some(threads) = common.threads {
             runtime::set_threads(usize::try_from(threads)?);
         }
+        runtime::check_version()?;
         runtime::allow_tf32(false)?;
         let device = runtime::device(&common.device)?;
         Ok(Self { common, device, started, command })

@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::path::PathBuf;
 
+use pipeline::cli::Usage;
+use pipeline::models::tch::Device;
 use pipeline::models::torch_ext::runtime;
 use pipeline::train::{Progress, TrainConfig, train};
 use serde::Serialize;
@@ -13,11 +15,10 @@ use crate::session::Session;
 /// Flags of `train`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Example: sde train assets/digits-unet/train.toml --set training.steps=2000 --set out=runs/short
-
 The same command goes on where a run stopped, at whatever moment, and ends with the same weights (on a CPU with as many \
-threads). OUT/model is the model with the best bound on the validation data; OUT/metrics.jsonl the record. The seed is \
-that of the file.")]
+threads). OUT/model is the model with the best bound on the validation data; OUT/metrics.jsonl the record.
+
+Example: sde train assets/digits-unet/train.toml --set training.steps=2000 --set out=runs/short")]
 pub(crate) struct TrainFlags {
     /// The configuration of the training.
     #[arg(value_name = "CONFIG.toml")]
@@ -45,10 +46,20 @@ struct Body {
 /// # Errors
 /// Those of [`train`]; a device other than the CPU.
 pub(crate) fn run(flags: &TrainFlags, common: &Common) -> Result<(), Box<dyn Error>> {
-    let session = Session::open("train", common)?;
-    if session.device.is_cuda() && common.device != "auto" {
+    for (given, flag, key) in [
+        (common.seed.is_some(), "--seed", "seed"),
+        (common.batch.is_some(), "--batch", "training.batch"),
+    ] {
+        if given {
+            return Err(
+                Usage(format!("found {flag}, expected --set {key}=N: the file says it")).into()
+            );
+        }
+    }
+    if common.device.starts_with("cuda") {
         return Err("training on CUDA is not built yet, expected --device cpu".into());
     }
+    let session = Session { device: Device::Cpu, ..Session::open("train", common)? };
     let config =
         TrainConfig { resume: flags.resume, ..TrainConfig::read(&flags.config, &flags.set)? };
     session.say(&format!(

@@ -59,7 +59,8 @@ pub(crate) fn run(flags: &TrainFlags, common: &Common) -> Result<(), Box<dyn Err
     if common.device.starts_with("cuda") {
         return Err("training on CUDA is not built yet, expected --device cpu".into());
     }
-    let session = Session { device: Device::Cpu, ..Session::open("train", common)? };
+    let mut session = Session::open("train", common)?;
+    session.device = Device::Cpu;
     let config =
         TrainConfig { resume: flags.resume, ..TrainConfig::read(&flags.config, &flags.set)? };
     session.say(&format!(

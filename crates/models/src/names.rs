@@ -25,8 +25,9 @@ pub(crate) fn current(name: &str) -> String {
 /// Today's names with the stored ones. Where two would be one, both keep their own, and the comparison with the network
 /// shows which is too many.
 pub(crate) fn by_current(stored: impl Iterator<Item = String>) -> BTreeMap<String, String> {
-    let mut names = BTreeMap::new();
-    for name in stored {
+    let (new, old): (Vec<_>, Vec<_>) = stored.partition(|name| current(name) == *name);
+    let mut names: BTreeMap<_, _> = new.into_iter().map(|name| (name.clone(), name)).collect();
+    for name in old {
         let current = current(&name);
         let key = if names.contains_key(&current) { name.clone() } else { current };
         names.insert(key, name);

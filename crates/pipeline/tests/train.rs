@@ -186,7 +186,7 @@ fn a_wrong_file_is_one_sentence() {
         ("steps = 40", "steps = 0", "training.steps: found 0, expected a positive number"),
         ("[8, 8]", "[8, 9]", "block_out_channels: found 9, expected positive multiples"),
         ("t_min = 1e-5", "t_min = -1.0", "t_min = -1 is out of range"),
-        ("t_min = 1e-5", "t_min = 0.0", "log-SNR at t_min = inf is out of range"),
+        ("t_min = 1e-5", "t_min = 0.0", "the label at t_min = -inf is out of range"),
         ("\"digits:train\"", "\"gone.npy\"", "gone.npy does not exist"),
         ("\"vp-linear\"", "\"vp\"", "unknown variant `vp`"),
         ("seed = 3", "seed = ", "line 3"),

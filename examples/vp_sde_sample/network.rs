@@ -7,8 +7,8 @@ use std::path::Path;
 use models::tch::Device;
 use models::torch_ext::runtime;
 use models::{Description, Model, Trace};
-use ndarray::{Array2, Array4, ArrayD, Axis, Slice};
-use ode_solvers::{RK45, uniform_grid};
+use ndarray::{ArrayD, Axis, Slice};
+use ode_solvers::{RK45, Solution, uniform_grid};
 use pipeline::bandwidth::kernel_density;
 use pipeline::baseline::{nearest, pixel_histograms};
 use pipeline::cli::print;
@@ -28,10 +28,11 @@ pub(crate) fn run(flags: &Flags, path: &Path) -> Result<(), Box<dyn Error>> {
     let model = Model::open(path, Device::Cpu)?;
     let description = model.description.as_ref().ok_or("the model has no sde.toml")?;
     let data = digits();
-    let count = flags.test.map_or(data.test.labels.len(), |n| n as usize);
-    let n = flags.num as usize;
-    let bar = progress_bar(2 * n + count);
-    let on_progress = |done: f64| bar.set_position(bar.position().max(done as u64));
+    let bar = progress_bar(1000);
+    let on_progress = |done: f64| {
+        #[expect(clippy::cast_sign_loss, reason = "a count")]
+        bar.set_position(done as u64); // the whole samples of the run in progress
+    };
     let run = NetworkRun {
         unet: &model.unet,
         description,
@@ -43,16 +44,12 @@ pub(crate) fn run(flags: &Flags, path: &Path) -> Result<(), Box<dyn Error>> {
         t_max: description.process.end(),
         on_progress: &on_progress,
     };
-    let tolerance = Tolerance::both(flags.rtol.unwrap_or(1e-5));
-    let grid = uniform_grid(run.t_max, run.t_min, flags.steps as u32);
-    let start = Start::Prior(n);
-    let flow = run.draw(&start, Sampler::Adaptive(&RK45, tolerance))?;
-    let reverse = run.draw(&start, Sampler::ReverseSde { grid: &grid, eta: 1.0 })?;
-    let x = dequantise(&data.test, flags.seed);
-    let x = x.slice_axis(Axis(0), Slice::from(..count)).into_owned();
-    let x = as_images(x, description)?.into_dyn();
+    let x = test_digits(&data, flags, description)?;
+    bar.set_length(flags.num);
+    let (flow, reverse) = draw(&run, flags)?;
+    bar.set_length(x.len_of(Axis(0)) as u64);
     let trace = Trace::Signs { seed: flags.seed, probes: flags.probes as u32 };
-    let likelihood = run.likelihood(&x.view(), (&RK45, tolerance), &trace)?;
+    let likelihood = run.likelihood(&x.view(), (&RK45, tolerance(flags)), &trace)?;
     bar.finish_and_clear();
     let stopped = unfinished(flow.status.iter().chain(&reverse.status))
         + unfinished(likelihood.iter().map(|p| &p.status));
@@ -61,30 +58,52 @@ pub(crate) fn run(flags: &Flags, path: &Path) -> Result<(), Box<dyn Error>> {
     }
     let text = format!(
         "model        U-Net of {} parameters from {}\n\
-         PF-ODE       {n} digits, {:.1} evaluations each; {}\n\
-         reverse SDE  {n} digits, {:.1} evaluations each; {}\n{}\
+         PF-ODE       {}\nreverse SDE  {}\n{}\
          wrote        {} (left PF-ODE, right reverse SDE)\n",
         model.parameters.count(),
         path.display(),
-        flow.mean_nfe(),
-        kinds(&data, &flow.y)?,
-        reverse.mean_nfe(),
-        kinds(&data, &reverse.y)?,
-        report(&data, &likelihood, description)?,
+        drawn(&data, &flow)?,
+        drawn(&data, &reverse)?,
+        report(&data, &likelihood)?,
         flags.out.display()
     );
-    let pictures = [flow.y, reverse.y].map(|x| x.into_dimensionality());
-    let [flow, reverse] = pictures;
-    write_picture(&flags.out, &[flow?, reverse?])?;
+    let pictures = [flow.y.into_dimensionality()?, reverse.y.into_dimensionality()?];
+    write_picture(&flags.out, &pictures)?;
     Ok(print(&text)?)
 }
 
-fn as_images(x: Array2<f64>, description: &Description) -> Result<Array4<f64>, Box<dyn Error>> {
-    let n = x.nrows();
-    let [c, h, w] = *description.shape else {
-        return Err("the model is none of images".into());
-    };
-    Ok(x.into_shape_with_order((n, c as usize, h as usize, w as usize))?)
+fn tolerance(flags: &Flags) -> Tolerance {
+    Tolerance::both(flags.rtol.unwrap_or(1e-5))
+}
+
+type Drawn = Solution<ArrayD<f64>>;
+
+/// Digits by the probability-flow ODE and by the reverse SDE, from the same noise.
+fn draw(run: &NetworkRun<'_>, flags: &Flags) -> Result<(Drawn, Drawn), Box<dyn Error>> {
+    let grid = uniform_grid(run.t_max, run.t_min, flags.steps as u32);
+    let start = Start::Prior(flags.num as usize);
+    let flow = run.draw(&start, Sampler::Adaptive(&RK45, tolerance(flags)))?;
+    let reverse = run.draw(&start, Sampler::ReverseSde { grid: &grid, eta: 1.0 })?;
+    Ok((flow, reverse))
+}
+
+/// The test digits, dequantised, in the shape of the model's samples.
+fn test_digits(
+    data: &Digits,
+    flags: &Flags,
+    description: &Description,
+) -> Result<ArrayD<f64>, Box<dyn Error>> {
+    let x = dequantise(&data.test, flags.seed);
+    let count = flags.test.map_or(x.nrows(), |n| n as usize);
+    let x = x.slice_axis(Axis(0), Slice::from(..count)).into_owned();
+    let shape: Result<Vec<_>, _> = description.shape.iter().map(|&n| usize::try_from(n)).collect();
+    Ok(x.into_shape_with_order([&[count][..], &shape?].concat())?)
+}
+
+/// How many were drawn, at what cost, and what they show.
+fn drawn(data: &Digits, solution: &Drawn) -> Result<String, Box<dyn Error>> {
+    let (n, nfe) = (solution.t.len(), solution.mean_nfe());
+    Ok(format!("{n} digits, {nfe:.1} evaluations each; {}", kinds(data, &solution.y)?))
 }
 
 /// What a classifier of one neighbour sees in the samples, and how far they are from what they were trained on.
@@ -105,13 +124,9 @@ fn kinds(data: &Digits, samples: &ArrayD<f64>) -> Result<String, Box<dyn Error>>
 }
 
 /// The likelihood beside two baselines.
-fn report(
-    data: &Digits,
-    points: &[Point],
-    description: &Description,
-) -> Result<String, Box<dyn Error>> {
+fn report(data: &Digits, points: &[Point]) -> Result<String, Box<dyn Error>> {
     let levels = Levels::new(data.test.images.levels())?;
-    let d = description.shape.iter().product::<i64>() as usize;
+    let d = data.test.images.pixels().len() / data.test.labels.len();
     let bits: Vec<f64> =
         points.iter().map(|p| levels.bits_per_dim(p.log_likelihood(), d)).collect();
     let network = Summary::of(&bits);

@@ -1,7 +1,7 @@
 //! A network as a [`Score`]: whatever it predicts becomes D and s, with their divergences.
 //!
 //! With the network's output `y = F(c_in x, label)` and the conversion `D = A x + B y` of its prediction
-//! ([`Prediction`](sde_core::Prediction), equation (V2)),
+//! ([`Prediction`], equation (V2)),
 //!
 //! ```text
 //! tr ∂D/∂x = A d + B tr ∂y/∂x,     tr ∂y/∂x = E_u uᵀ (∂y/∂x) u,   E u uᵀ = I               (N1)

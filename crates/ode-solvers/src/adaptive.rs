@@ -5,11 +5,14 @@
 //! disturb the others. On host states the result of a sample is the same bits in any batch. After the first step
 //! nothing is allocated.
 
+mod inside;
 mod lanes;
+mod trial;
 
 use crate::control::Lane;
 use crate::dense::Saving;
 use crate::error::{Error, Result};
+use crate::events::{Event, Found, Watch};
 use crate::problem::{Adaptive, Samples, check_finite};
 use crate::solution::Solution;
 use crate::tableau::Tableau;
@@ -52,8 +55,9 @@ where
 
 /// As [`solve`], and the states at `times`, which lie in the interval in its direction; row i of each is sample i.
 ///
-/// They come from the steps' interpolants (O4) and cost no evaluation. A sample that fails keeps zeros at the times
-/// it did not reach.
+/// They come from the steps' interpolants (O4). Most methods evaluate nothing for them; DOP853 and Vern7 evaluate their
+/// extra stages, three and five, in each step of a sample that holds such a time. A sample that fails keeps zeros at
+/// the times it did not reach.
 ///
 /// # Errors
 /// As [`solve`]; for a time outside the interval or out of order.
@@ -81,6 +85,51 @@ where
     Ok((solver.finish(), saved))
 }
 
+/// As [`solve`], and the events on the way, in the order in which the steps found them.
+///
+/// A sample stops at an event that is terminal, with the status [`LaneStatus::Event`](crate::LaneStatus::Event).
+///
+/// ```
+/// use ndarray::{Array2, array};
+/// use ode_solvers::{Adaptive, Crossing, DOP853, Event, solve_events};
+/// use sde_core::Tolerance;
+/// let options = Adaptive::new(Tolerance::both(1e-10));
+/// let ground = Event::new(|y: &Array2<f64>, _, g: &mut [f64]| {
+///     g.copy_from_slice(&y.column(0).to_vec());
+///     Ok(())
+/// });
+/// let events = vec![ground.crossing(Crossing::Down).terminal()];
+/// let fall = |y: &Array2<f64>, _: sde_core::Lanes<'_>, dy: &mut Array2<f64>| {
+///     dy[[0, 0]] = y[[0, 1]];
+///     dy[[0, 1]] = -10.0;
+///     Ok(())
+/// };
+/// let (end, _) = solve_events(&DOP853, array![[5.0, 0.0]], (0.0, 9.0), events, &options, fall)?;
+/// assert!((end.t[0] - 1.0).abs() < 1e-12 && (end.y[[0, 1]] + 10.0).abs() < 1e-9);
+/// # Ok::<(), ode_solvers::Error>(())
+/// ```
+///
+/// # Errors
+/// As [`solve`]; for a method without dense output and an event that cannot be evaluated.
+pub fn solve_events<X, F>(
+    method: &'static Tableau,
+    start: impl Into<Samples<X>>,
+    span: (f64, f64),
+    events: Vec<Event<'_, X>>,
+    options: &Adaptive<X::Tolerance>,
+    f: F,
+) -> Result<(Solution<X>, Vec<Found<X>>)>
+where
+    X: State,
+    F: FnMut(&X, Lanes<'_>, &mut X) -> sde_core::Result<()>,
+{
+    let mut solver = Solver::new(method, start, span, options, f)?;
+    solver.watch(events)?;
+    while solver.step()? > 0 {}
+    let found = solver.watch.take().map_or_else(Vec::new, |watch| watch.found);
+    Ok((solver.finish(), found))
+}
+
 /// A solve in progress, for callers who drive the loop themselves.
 #[derive(Debug)]
 pub struct Solver<'o, X: State, F> {
@@ -100,10 +149,13 @@ pub struct Solver<'o, X: State, F> {
     times: Vec<f64>,
     h: Vec<f64>,
     norm: Vec<f64>,
+    /// Scratch space of (O5).
+    spare: [Vec<f64>; 2],
     accepted: Vec<bool>,
     keep: Vec<usize>,
     /// What to save between the ends of the steps, if anything.
     saving: Option<Saving<X>>,
+    watch: Option<Watch<'o, X>>,
     out: Solution<X>,
 }
 
@@ -142,9 +194,11 @@ where
             times: vec![t0; n],
             h: vec![0.0; n],
             norm: vec![0.0; n],
+            spare: [vec![0.0; n], vec![0.0; n]],
             accepted: vec![false; n],
             keep: Vec::with_capacity(n),
             saving: None,
+            watch: None,
             out: Solution::at(like(), t0),
             y: y0,
         };
@@ -166,12 +220,15 @@ where
             return Ok(0);
         }
         self.attempt()?;
+        let rule = (options.control, self.method.error_order);
         for ((lane, norm), accepted) in
             self.lanes.iter_mut().zip(&self.norm).zip(&mut self.accepted)
         {
-            *accepted = lane.judge(*norm, self.method.error_order, self.t1);
+            *accepted = lane.judge(*norm, rule, self.t1);
         }
-        self.save();
+        if self.saving.is_some() || self.watch.is_some() {
+            self.look_inside()?;
+        }
         if self.accepted.iter().all(|a| *a) {
             std::mem::swap(&mut self.y, &mut self.z);
             self.k.swap(0, self.method.stages());
@@ -187,52 +244,6 @@ where
     pub fn finish(mut self) -> Solution<X> {
         self.record();
         self.out
-    }
-
-    /// The stages of one trial step, its result `z`, `k_S` and the error norms: equation (O1).
-    fn attempt(&mut self) -> Result<()> {
-        let method = self.method;
-        for (s, (row, c)) in (1..).zip(method.a.iter().zip(method.c)) {
-            let k = &self.k;
-            self.z.stage(&self.y, &self.h, row, |j| &k[j]);
-            self.evaluate_at(s, *c)?;
-        }
-        let k = &self.k;
-        self.z.stage(&self.y, &self.h, method.b, |j| &k[j]);
-        self.evaluate_at(method.stages(), 1.0)?;
-        self.norm.fill(0.0);
-        let (k, ends) = (&self.k, (&self.y, &self.z));
-        let tol = &self.options.tolerance;
-        self.scratch.raise_error_norm(&self.h, method.e, |j| &k[j], ends, tol, &mut self.norm);
-        Ok(())
-    }
-
-    /// `k_s = f(z)` at `t + c h`; c = 1 is the stored end of the step, so `f` is never called outside the interval.
-    #[expect(clippy::float_cmp, reason = "a node of the tableau is exactly 1 or is not")]
-    fn evaluate_at(&mut self, s: usize, c: f64) -> Result<()> {
-        for ((t, lane), h) in self.times.iter_mut().zip(&self.lanes).zip(&self.h) {
-            *t = if c == 1.0 { lane.t_new } else { lane.t + c * h };
-        }
-        self.call(s, true)
-    }
-
-    fn evaluate(&mut self, s: usize, trial: bool) -> Result<()> {
-        for (t, lane) in self.times.iter_mut().zip(&self.lanes) {
-            *t = if trial { lane.t_new } else { lane.t };
-        }
-        self.call(s, trial)
-    }
-
-    /// Calls `f` on the trial state or on y, and counts.
-    fn call(&mut self, s: usize, trial: bool) -> Result<()> {
-        let y = if trial { &self.z } else { &self.y };
-        let at = Lanes { t: &self.times, sample: &self.samples };
-        let t = self.times.first().copied().unwrap_or(self.t1);
-        (self.f)(y, at, &mut self.k[s]).map_err(|source| Error::Dynamics { t, source })?;
-        self.out.batch_evals += 1;
-        self.out.row_evals += self.lanes.len() as u64;
-        self.lanes.iter_mut().for_each(|l| l.stats.nfe += 1);
-        Ok(())
     }
 }
 

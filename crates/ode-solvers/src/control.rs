@@ -1,4 +1,4 @@
-//! Step-size control of one sample, number for number as SciPy's `RungeKutta`.
+//! Step-size control of one sample: number for number as SciPy's `RungeKutta`, or proportional-integral.
 //!
 //! A trial step of size h has the error `norm` in units of its tolerance. It is accepted when `norm < 1`, and
 //!
@@ -6,14 +6,31 @@
 //! h ← h · clamp(0.9 norm^(−1/(q+1)), 0.2, 10)                                    (O2)
 //! ```
 //!
-//! with no growth after a rejection inside the same step. The end of the interval is stored, never computed as
-//! t + h: a sample that reaches it stands on it bit for bit.
+//! or, with the norm n of the accepted step before (at least 10⁻⁴, and 10⁻⁴ at the start),
+//!
+//! ```text
+//! h ← h · clamp(0.9 norm^(−0.7/(q+1)) n^(0.4/(q+1)), 0.2, 10)                    (O6)
+//! ```
+//!
+//! (Gustafsson 1991; Hairer & Wanner, *Solving ODEs II*, IV.2), both with no growth after a rejection inside the same
+//! step. The end of the interval is stored, never computed as t + h: a sample that reaches it stands on it bit for bit.
+//!
+//! One step for the whole batch follows from the norm
+//!
+//! ```text
+//! norm = √(Σ_i norm_i² / B)                                                      (O7)
+//! ```
+//!
+//! of its B samples: rows are equally long, so this is the root mean square over all numbers of the batch.
 
+use crate::problem::Control;
 use crate::solution::{LaneStats, LaneStatus};
 
 const SAFETY: f64 = 0.9;
 const MIN_FACTOR: f64 = 0.2;
 const MAX_FACTOR: f64 = 10.0;
+/// Least norm of the step before that (O6) believes in.
+const LEAST_NORM: f64 = 1e-4;
 
 /// One sample's place and step size.
 #[derive(Clone, Debug)]
@@ -21,6 +38,8 @@ pub(crate) struct Lane {
     /// Row of this sample in the initial state.
     pub(crate) index: usize,
     pub(crate) t: f64,
+    /// Start of the last accepted step.
+    pub(crate) t_old: f64,
     /// End of the trial step; exactly `t1` for the last one.
     pub(crate) t_new: f64,
     /// Size of the next trial step, positive.
@@ -29,6 +48,8 @@ pub(crate) struct Lane {
     pub(crate) retrying: bool,
     /// Whether the last trial step was not finite.
     pub(crate) blind: bool,
+    /// Norm of the last accepted step, for (O6).
+    last_norm: f64,
     pub(crate) status: LaneStatus,
     pub(crate) stats: LaneStats,
 }
@@ -38,10 +59,12 @@ impl Lane {
         Self {
             index,
             t,
+            t_old: t,
             t_new: t,
             h_abs: 0.0,
             retrying: false,
             blind: false,
+            last_norm: LEAST_NORM,
             status: LaneStatus::Running,
             stats: LaneStats::default(),
         }
@@ -81,13 +104,22 @@ impl Lane {
     }
 
     /// Judges the trial step by its error norm; true if it is accepted. A NaN is a rejection.
-    pub(crate) fn judge(&mut self, norm: f64, error_order: u32, t1: f64) -> bool {
-        let factor = SAFETY * norm.powf(-1.0 / f64::from(error_order + 1));
+    pub(crate) fn judge(&mut self, norm: f64, (rule, q): (Control, u32), t1: f64) -> bool {
+        let order = f64::from(q + 1);
+        let factor = SAFETY * norm.powf(-1.0 / order);
         let accepted = norm < 1.0;
         if accepted {
             let most = if self.retrying { 1.0 } else { MAX_FACTOR };
+            let factor = match rule {
+                Control::Scipy => factor,
+                Control::Pi => {
+                    let both = norm.powf(-0.7 / order) * self.last_norm.powf(0.4 / order);
+                    (SAFETY * both).max(MIN_FACTOR)
+                }
+            };
             self.h_abs *= if norm == 0.0 { most } else { factor.min(most) };
-            self.t = self.t_new;
+            self.last_norm = norm.max(LEAST_NORM);
+            (self.t_old, self.t) = (self.t, self.t_new);
             self.stats.accepted += 1;
             if self.t.to_bits() == t1.to_bits() {
                 self.status = LaneStatus::Done;
@@ -100,6 +132,12 @@ impl Lane {
         self.blind = norm.is_nan();
         accepted
     }
+}
+
+/// Gives every sample the norm of the whole batch, (O7).
+pub(crate) fn share(norm: &mut [f64]) {
+    let sum: f64 = norm.iter().map(|n| n * n).sum();
+    norm.fill((sum / norm.len() as f64).sqrt());
 }
 
 /// Hairer's first step (Hairer, Nørsett & Wanner, *Solving ODEs I*, II.4), clipped to the interval.

@@ -1,30 +1,67 @@
-//! States between the ends of the steps, by the method's own interpolant (O4): no evaluation is spent on them.
+//! States between the ends of the steps, by the method's own interpolant (O4).
 //!
 //! Lanes stand at different times, so each has its own θ. (O4) is summed one power of θ at a time,
-//! `y ← y + (h θ^{p+1}) Σ_s P_sp k_s`, which is a stage with one size for each lane.
+//! `y ← y + (h θ^{p+1}) Σ_s P_sp k_s`, or the nested factors for the power, which is a stage with one size for each lane. Nothing is evaluated for it but the
+//! method's extra stages, for the lanes that are looked into.
 
 use crate::control::Lane;
 use crate::error::{Error, Result};
 use crate::problem::{Samples, check_finite};
+use crate::tableau::Tableau;
 use sde_core::State;
 
-/// One accepted step of every lane: `y`, `k_0 … k_S`, h and the method's rows P.
-pub(crate) struct Step<'s, X> {
-    pub(crate) y: &'s X,
-    pub(crate) k: &'s [X],
-    pub(crate) h: &'s [f64],
-    pub(crate) dense: &'static [&'static [f64]],
+/// An accepted step of some lanes: `y`, all stages, and the step from `start` to `end` of each.
+pub(crate) struct Piece<X> {
+    pub(crate) y: X,
+    pub(crate) k: Vec<X>,
+    pub(crate) h: Vec<f64>,
+    pub(crate) start: Vec<f64>,
+    pub(crate) end: Vec<f64>,
+    pub(crate) method: &'static Tableau,
 }
 
-impl<X: State> Step<'_, X> {
+/// The rows of `x` with these indices, ascending.
+pub(crate) fn gather<X: State>(x: &X, rows: &[usize]) -> X {
+    let mut out = x.zeros_like();
+    out.assign(x);
+    out.compact(rows);
+    out
+}
+
+impl<X: State> Piece<X> {
+    /// The step of one of the lanes.
+    pub(crate) fn row(&self, i: usize) -> Self {
+        Self {
+            y: gather(&self.y, &[i]),
+            k: self.k.iter().map(|k| gather(k, &[i])).collect(),
+            h: vec![self.h[i]],
+            start: vec![self.start[i]],
+            end: vec![self.end[i]],
+            method: self.method,
+        }
+    }
+
+    /// The states of the lanes at the times `t`, one for each.
+    pub(crate) fn at(&self, t: &[f64]) -> X {
+        let theta: Vec<f64> = (t.iter().zip(&self.end).zip(&self.h))
+            .map(|((t, end), h)| 1.0 + (t - end) / h)
+            .collect();
+        let mut state = self.y.zeros_like();
+        self.interpolate(&theta, &mut state);
+        state
+    }
+
     /// Writes `y(t_i + θ_i h_i)` of every lane.
     fn interpolate(&self, theta: &[f64], out: &mut X) {
         let mut sum = out.zeros_like();
-        out.assign(self.y);
-        let mut size: Vec<f64> = self.h.to_vec();
-        for p in 0..self.dense.first().map_or(0, |row| row.len()) {
-            size.iter_mut().zip(theta).for_each(|(size, theta)| *size *= theta);
-            let weights: Vec<f64> = self.dense.iter().map(|row| row[p]).collect();
+        out.assign(&self.y);
+        let mut size: Vec<f64> = self.h.clone();
+        let Tableau { dense, nested, .. } = self.method;
+        for p in 0..dense.first().map_or(0, |row| row.len()) {
+            let turned = *nested && p % 2 == 1;
+            let factor = |theta: f64| if turned { 1.0 - theta } else { theta };
+            size.iter_mut().zip(theta).for_each(|(size, theta)| *size *= factor(*theta));
+            let weights: Vec<f64> = dense.iter().map(|row| row[p]).collect();
             sum.stage(out, &size, &weights, |s| &self.k[s]);
             std::mem::swap(out, &mut sum);
         }
@@ -41,7 +78,8 @@ pub(crate) struct Saving<X> {
 }
 
 impl<X: State> Saving<X> {
-    /// Checks the times against the interval; those equal to its start are saved at once.
+    /// Checks the times against the interval. Those equal to its start are saved at once, for samples that do not get
+    /// away from it; in the others they belong to the first step, whose extra stages SciPy evaluates for them too.
     pub(crate) fn new(start: &Samples<X>, (t0, t1): (f64, f64), times: &[f64]) -> Result<Self> {
         let direction = (t1 - t0).signum();
         let mut last = t0;
@@ -55,34 +93,32 @@ impl<X: State> Saving<X> {
         let at_start = times.iter().take_while(|t| t.to_bits() == t0.to_bits()).count();
         let mut states: Vec<X> = times.iter().map(|_| start.x.zeros_like()).collect();
         states[..at_start].iter_mut().for_each(|state| state.assign(&start.x));
-        Ok(Self { times: times.to_vec(), next: vec![at_start; start.numbers.len()], states })
+        Ok(Self { times: times.to_vec(), next: vec![0; start.numbers.len()], states })
     }
 
-    /// Saves what the accepted lanes (with their rows in the batch) have passed; their `t` is the end of the step.
-    pub(crate) fn save<'l>(
-        &mut self,
-        step: &Step<'_, X>,
-        accepted: &(impl Iterator<Item = (usize, &'l Lane)> + Clone),
-        direction: f64,
-    ) {
-        let pending = |next: &[usize]| accepted.clone().map(|(_, l)| next[l.index]).min();
-        let from = pending(&self.next).unwrap_or(self.times.len());
-        for (i, time) in self.times.iter().enumerate().skip(from) {
-            let next = &self.next;
-            let passed = |l: &Lane| next[l.index] == i && direction * (l.t - time) >= 0.0;
-            let lanes: Vec<_> = accepted.clone().filter(|(_, l)| passed(l)).collect();
-            if lanes.is_empty() && accepted.clone().all(|(_, l)| direction * (l.t - time) < 0.0) {
-                break;
+    /// Whether the lane has passed a time that is not saved yet.
+    pub(crate) fn wants(&self, lane: &Lane, direction: f64) -> bool {
+        let time = self.times.get(self.next[lane.index]);
+        time.is_some_and(|time| direction * (lane.t - time) >= 0.0)
+    }
+
+    /// Saves what the lanes of a piece, given in its order, have passed.
+    pub(crate) fn save(&mut self, piece: &Piece<X>, lanes: &[&Lane], direction: f64) {
+        let from = lanes.iter().map(|l| self.next[l.index]).min().unwrap_or(self.times.len());
+        for i in from..self.times.len() {
+            let time = self.times[i];
+            let passed = |l: &Lane| self.next[l.index] == i && direction * (l.t - time) >= 0.0;
+            let rows: Vec<usize> = (0..lanes.len()).filter(|&row| passed(lanes[row])).collect();
+            if rows.is_empty() {
+                if lanes.iter().all(|l| direction * (l.t - time) < 0.0) {
+                    break;
+                }
+                continue;
             }
-            let mut theta = vec![0.0; step.h.len()];
-            for (row, lane) in &lanes {
-                theta[*row] = 1.0 + (time - lane.t) / step.h[*row];
-                self.next[lane.index] = i + 1;
-            }
-            let mut state = step.y.zeros_like();
-            step.interpolate(&theta, &mut state);
-            state.compact(&lanes.iter().map(|(row, _)| *row).collect::<Vec<_>>());
-            let samples: Vec<usize> = lanes.iter().map(|(_, lane)| lane.index).collect();
+            let mut state = piece.at(&vec![time; lanes.len()]);
+            state.compact(&rows);
+            let samples: Vec<usize> = rows.iter().map(|row| lanes[*row].index).collect();
+            samples.iter().for_each(|sample| self.next[*sample] = i + 1);
             self.states[i].scatter(&samples, &state);
         }
     }

@@ -4,8 +4,10 @@
 //! In reading order:
 //!
 //! * [`tableau`]: methods as data;
-//! * [`adaptive`]: RK23 and RK45 with SciPy's step control, for each sample by itself;
+//! * [`adaptive`]: methods with an error estimate, for each sample by itself, with SciPy's step control or another;
+//! * [`events`]: where a function of time and state changes its sign;
 //! * [`fixed`] and [`stochastic`]: a given grid of times, without noise and with it;
+//! * [`samplers`]: diffusion samplers on a grid of noise levels;
 //! * [`solution`]: what a solve returns;
 //! * [`flow`](mod@flow): encode and decode; [`likelihood`]: `log p` along the way;
 //! * [`parallel`]: every core, the same bits.
@@ -14,24 +16,29 @@ pub mod adaptive;
 mod control;
 mod dense;
 pub mod error;
+pub mod events;
 pub mod fixed;
 pub mod flow;
 pub mod likelihood;
 pub mod parallel;
 pub mod problem;
+pub mod samplers;
 pub mod solution;
 pub mod stochastic;
 pub mod tableau;
 
 pub use sde_core; // whose types stand in this crate's signatures
 
-pub use adaptive::{Solver, solve, solve_at};
+pub use adaptive::{Solver, solve, solve_at, solve_events};
 pub use error::{Error, Result};
+pub use events::{Crossing, Event, Found};
 pub use fixed::{solve_fixed, uniform_grid};
 pub use flow::{decode, encode, flow};
 pub use likelihood::{Likelihood, LikelihoodOptions, log_likelihood, log_normal};
 pub use parallel::{in_chunks, solve_in_chunks};
-pub use problem::{Adaptive, Samples};
+pub use problem::{Adaptive, Control, Samples};
 pub use solution::{LaneStats, LaneStatus, Solution};
 pub use stochastic::euler_maruyama;
-pub use tableau::{EULER, HEUN, MIDPOINT, RK4, RK23, RK45, Tableau};
+pub use tableau::{
+    DOP853, DOPRI5, EULER, HEUN, MIDPOINT, RALSTON, RK4, RK23, RK45, TSIT5, Tableau, VERN7,
+};

@@ -35,6 +35,17 @@ pub(crate) fn check_finite(what: &'static str, found: f64) -> Result<()> {
     if found.is_finite() { Ok(()) } else { Err(Error::NotFinite { what, found }) }
 }
 
+/// What the next step size follows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Control {
+    /// The error of this step, (O2): SciPy's control, number for number.
+    #[default]
+    Scipy,
+    /// The errors of this step and of the accepted one before it, (O6): fewer rejections where stability limits the
+    /// step, for more and smaller steps.
+    Pi,
+}
+
 /// Options of an adaptive solve. `T` is the state's tolerance: one, or one for each member of a pair.
 #[derive(Clone, Copy, Debug)]
 pub struct Adaptive<T> {
@@ -46,12 +57,24 @@ pub struct Adaptive<T> {
     pub first_step: Option<f64>,
     /// Most attempted steps of one sample; 100,000 by default.
     pub max_steps: u32,
+    /// SciPy's by default.
+    pub control: Control,
+    /// One common step, by the root mean square of the samples' norms (O7): for a method with one row of error weights as
+    /// if the batch were one sample. For comparison with libraries that know no other way; off by default.
+    pub joint: bool,
 }
 
 impl<T> Adaptive<T> {
     /// The defaults beside a tolerance.
     pub fn new(tolerance: T) -> Self {
-        Self { tolerance, max_step: f64::INFINITY, first_step: None, max_steps: 100_000 }
+        Self {
+            tolerance,
+            max_step: f64::INFINITY,
+            first_step: None,
+            max_steps: 100_000,
+            control: Control::Scipy,
+            joint: false,
+        }
     }
 
     pub(crate) fn check(&self) -> Result<()> {

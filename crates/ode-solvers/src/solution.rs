@@ -12,6 +12,13 @@ pub enum LaneStatus {
     Running,
     /// At the end of the interval.
     Done,
+    /// Stopped by a terminal event inside the interval.
+    Event {
+        /// Which of the events.
+        event: usize,
+        /// Where it happened.
+        t: f64,
+    },
     /// The tolerance asks for a step below ten spacings of floating-point numbers at t.
     StepSizeTooSmall {
         /// Where it happened.

@@ -12,6 +12,26 @@
 //! ```text
 //! y(t + θh) = y + h Σ_s Σ_p P_sp θ^{p+1} k_s,    0 ≤ θ ≤ 1.                      (O4)
 //! ```
+//!
+//! A nested method has θ, θ(1−θ), θ²(1−θ), θ²(1−θ)², … in place of the powers, where fewer digits cancel. Where s runs
+//! beyond S, the sum needs further stages `k_{S+1} …`, evaluated only in steps that are looked into.
+//!
+//! DOP853 has two rows of error weights. With the norms n of `e` and m of `e3`, each in units of the tolerance, a step
+//! counts with
+//!
+//! ```text
+//! norm = n² / √(n² + 0.01 m²).                                                   (O5)
+//! ```
+//!
+//! Every row is checked against the order conditions by rooted trees (Hairer, Nørsett & Wanner, *Solving ODEs I*, II.2).
+
+mod dop853;
+mod tsit5;
+mod vern7;
+
+pub use dop853::DOP853;
+pub use tsit5::TSIT5;
+pub use vern7::VERN7;
 
 use crate::error::{Error, Result};
 
@@ -32,11 +52,35 @@ pub struct Tableau {
     pub b: &'static [f64],
     /// Error weights `e_0 … e_S`; empty for a method without an estimate.
     pub e: &'static [f64],
-    /// Dense output: the rows `P_0 … P_S`; empty for a method without.
+    /// A second row of error weights, of order 3, for the norm (O5); empty for all methods but DOP853.
+    pub e3: &'static [f64],
+    /// Nodes of the stages that only dense output needs, `c_{S+1} …`.
+    pub extra_c: &'static [f64],
+    /// Their rows; the first has S + 1 entries.
+    pub extra_a: &'static [&'static [f64]],
+    /// Dense output: the rows `P_0 … P_S`, and one for each extra stage; empty for a method without.
     pub dense: &'static [&'static [f64]],
+    /// Whether those rows are nested, in θ, θ(1−θ), θ²(1−θ), …, and not in powers.
+    pub nested: bool,
 }
 
 impl Tableau {
+    /// A method without any numbers, for `..Tableau::BLANK` in a method that lacks some of them.
+    pub const BLANK: Self = Self {
+        name: "",
+        order: 0,
+        error_order: 0,
+        c: &[],
+        a: &[],
+        b: &[],
+        e: &[],
+        e3: &[],
+        extra_c: &[],
+        extra_a: &[],
+        dense: &[],
+        nested: false,
+    };
+
     /// S, the number of evaluations of one step.
     pub fn stages(&self) -> usize {
         self.b.len()
@@ -45,64 +89,56 @@ impl Tableau {
     /// Whether the rows have the lengths that (O1) and (O4) need.
     pub(crate) fn check(&self) -> Result<()> {
         let s = self.stages();
-        let rows = self.a.iter().enumerate().all(|(i, row)| row.len() == i + 1);
+        let lengths = |rows: &[&[f64]], first| (first..).zip(rows).all(|(n, row)| row.len() == n);
         let powers = self.dense.first().map_or(0, |row| row.len());
         let whole = s > 0
-            && rows
+            && lengths(self.a, 1)
+            && lengths(self.extra_a, s + 1)
             && (self.c.len(), self.a.len()) == (s - 1, s - 1)
+            && self.extra_c.len() == self.extra_a.len()
             && (self.e.is_empty() || self.e.len() == s + 1)
-            && (self.dense.is_empty() || self.dense.len() == s + 1)
+            && (self.e3.is_empty() || self.e3.len() == self.e.len())
+            && (self.dense.is_empty() || self.dense.len() == s + 1 + self.extra_a.len())
             && self.dense.iter().all(|row| row.len() == powers);
         if whole { Ok(()) } else { Err(Error::Tableau { method: self.name }) }
     }
 }
 
 /// Euler's method.
-pub const EULER: Tableau = Tableau {
-    name: "euler",
-    order: 1,
-    error_order: 0,
-    c: &[],
-    a: &[],
-    b: &[1.0],
-    e: &[],
-    dense: &[],
-};
+pub const EULER: Tableau = Tableau { name: "euler", order: 1, b: &[1.0], ..Tableau::BLANK };
 
 /// Heun's second-order method, the trapezium rule with an Euler predictor.
-pub const HEUN: Tableau = Tableau {
-    name: "heun",
-    order: 2,
-    error_order: 0,
-    c: &[1.0],
-    a: &[&[1.0]],
-    b: &[0.5, 0.5],
-    e: &[],
-    dense: &[],
-};
+pub const HEUN: Tableau =
+    Tableau { name: "heun", order: 2, c: &[1.0], a: &[&[1.0]], b: &[0.5, 0.5], ..Tableau::BLANK };
 
 /// The explicit midpoint method.
 pub const MIDPOINT: Tableau = Tableau {
     name: "midpoint",
     order: 2,
-    error_order: 0,
     c: &[0.5],
     a: &[&[0.5]],
     b: &[0.0, 1.0],
-    e: &[],
-    dense: &[],
+    ..Tableau::BLANK
+};
+
+/// Ralston 1962: the second-order method of two stages with the smallest bound of its error.
+pub const RALSTON: Tableau = Tableau {
+    name: "ralston",
+    order: 2,
+    c: &[2.0 / 3.0],
+    a: &[&[2.0 / 3.0]],
+    b: &[0.25, 0.75],
+    ..Tableau::BLANK
 };
 
 /// The classical fourth-order method (Kutta 1901).
 pub const RK4: Tableau = Tableau {
     name: "rk4",
     order: 4,
-    error_order: 0,
     c: &[0.5, 0.5, 1.0],
     a: &[&[0.5], &[0.0, 0.5], &[0.0, 0.0, 1.0]],
     b: &[1.0 / 6.0, 1.0 / 3.0, 1.0 / 3.0, 1.0 / 6.0],
-    e: &[],
-    dense: &[],
+    ..Tableau::BLANK
 };
 
 /// Bogacki & Shampine 1989, 3(2).
@@ -120,6 +156,7 @@ pub const RK23: Tableau = Tableau {
         &[0.0, 4.0 / 3.0, -8.0 / 9.0],
         &[0.0, -1.0, 1.0],
     ],
+    ..Tableau::BLANK
 };
 
 /// Dormand & Prince 1980, 5(4), with their own error weights (last one 1/40): the method that SciPy calls
@@ -186,17 +223,37 @@ pub const RK45: Tableau = Tableau {
             69_997_945.0 / 29_380_423.0,
         ],
     ],
+    ..Tableau::BLANK
+};
+
+/// [`RK45`] with the error weights of Shampine 1986 (last one −1/60), as diffrax, torchdiffeq and torchode have them.
+/// They are −2/3 of the classical ones: the same steps pass at a tolerance two thirds as large.
+pub const DOPRI5: Tableau = Tableau {
+    name: "dopri5",
+    e: &[
+        71.0 / 86400.0,
+        0.0,
+        -142.0 / 50085.0,
+        71.0 / 2880.0,
+        -5751.0 / 169_600.0,
+        44.0 / 1575.0,
+        -1.0 / 60.0,
+    ],
+    ..RK45
 };
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const ALL: [&Tableau; 6] = [&EULER, &HEUN, &MIDPOINT, &RK4, &RK23, &RK45];
+    /// Those given by fractions; `tests/a01_tableaux.rs` sums the others to their rounding.
+    const FRACTIONS: [&Tableau; 8] =
+        [&EULER, &HEUN, &MIDPOINT, &RALSTON, &RK4, &RK23, &RK45, &DOPRI5];
+    const DECIMALS: [&Tableau; 3] = [&TSIT5, &VERN7, &DOP853];
 
     #[test]
     fn rows_sum_to_nodes_weights_to_one_errors_to_zero() {
-        for m in ALL {
+        for m in FRACTIONS {
             for (row, c) in m.a.iter().zip(m.c) {
                 assert!((row.iter().sum::<f64>() - c).abs() < 2e-15, "{}", m.name);
             }
@@ -222,7 +279,7 @@ mod tests {
 
     #[test]
     fn shapes_agree() {
-        for m in ALL {
+        for m in FRACTIONS.iter().chain(&DECIMALS) {
             assert!(m.check().is_ok(), "{}", m.name);
         }
         let broken = Tableau { c: &[], ..HEUN };

@@ -5,8 +5,8 @@
 
 use ndarray::{Array1, Array2, Axis, array};
 use ode_solvers::{
-    Adaptive, Error, HEUN, LaneStatus, RK23, RK45, Samples, Solution, Solver, solve, solve_at,
-    solve_fixed, solve_in_chunks, uniform_grid,
+    Adaptive, DOP853, Error, Event, HEUN, LaneStatus, RK23, RK45, Samples, Solution, Solver, TSIT5,
+    Tableau, VERN7, solve, solve_at, solve_fixed, solve_in_chunks, uniform_grid,
 };
 use proptest::prelude::*;
 use sde_core::{GaussianMixture, Lanes, Noise, Purpose, Reverse, Tolerance, VpLinear};
@@ -24,10 +24,17 @@ fn latents(n: usize) -> Array2<f64> {
 }
 
 fn decode(x: impl Into<Samples<Array2<f64>>>) -> Solution<Array2<f64>> {
+    decode_by(&RK45, x)
+}
+
+fn decode_by(
+    method: &'static Tableau,
+    x: impl Into<Samples<Array2<f64>>>,
+) -> Solution<Array2<f64>> {
     let (sde, mixture) = (VpLinear::default(), mixture());
     let mut flow = Reverse::probability_flow(&sde, mixture.score(&sde));
     let options = Adaptive::new(Tolerance::both(1e-5));
-    ode_solvers::decode(&RK45, x, 1e-3, &options, &mut flow).unwrap()
+    ode_solvers::decode(method, x, 1e-3, &options, &mut flow).unwrap()
 }
 
 fn bits(x: &Array2<f64>) -> Vec<u64> {
@@ -47,17 +54,20 @@ proptest! {
 
     /// Permuting or splitting a batch changes no bit and no count of any sample.
     #[test]
-    fn results_do_not_depend_on_the_batch(order in Just((0..12).collect::<Vec<usize>>()).prop_shuffle(), cut in 1..11_usize) {
+    fn a06_results_do_not_depend_on_the_batch(order in Just((0..12).collect::<Vec<usize>>()).prop_shuffle(), cut in 1..11_usize) {
         let x = latents(12);
-        let whole = decode(x.clone());
-        let shuffled = decode(x.select(Axis(0), &order));
-        prop_assert_eq!(bits(&whole.y.select(Axis(0), &order)), bits(&shuffled.y));
-        for (row, &i) in order.iter().enumerate() {
-            prop_assert_eq!(shuffled.stats[row], whole.stats[i]);
+        for method in [&RK45, &DOP853] {
+            let whole = decode_by(method, x.clone());
+            let shuffled = decode_by(method, x.select(Axis(0), &order));
+            prop_assert_eq!(bits(&whole.y.select(Axis(0), &order)), bits(&shuffled.y));
+            for (row, &i) in order.iter().enumerate() {
+                prop_assert_eq!(shuffled.stats[row], whole.stats[i]);
+            }
+            let chunk = |chunk| Ok(decode_by(method, chunk));
+            let chunks = solve_in_chunks(&x, 0, cut, chunk).unwrap();
+            prop_assert_eq!(bits(&chunks.y), bits(&whole.y));
+            prop_assert_eq!(chunks.stats, whole.stats);
         }
-        let chunks = solve_in_chunks(&x, 0, cut, |chunk| Ok(decode(chunk))).unwrap();
-        prop_assert_eq!(bits(&chunks.y), bits(&whole.y));
-        prop_assert_eq!(chunks.stats, whole.stats);
     }
 }
 
@@ -66,7 +76,7 @@ proptest! {
 
     /// The right-hand side is never called outside the interval, and every sample ends on its end.
     #[test]
-    fn no_evaluation_outside_the_interval(t0 in -3.0..3.0_f64, t1 in -3.0..3.0_f64, y0 in -1e6..1e6_f64) {
+    fn a03_no_evaluation_outside_the_interval(t0 in -3.0..3.0_f64, t1 in -3.0..3.0_f64, y0 in -1e6..1e6_f64) {
         let options = Adaptive::new(Tolerance::both(1e-3));
         let s = solve(&RK45, array![[y0], [1.0]], (t0, t1), &options, |_: &_, at: Lanes<'_>, dy: &mut Array2<f64>| {
             assert!(at.t.iter().all(|t| (t0.min(t1)..=t0.max(t1)).contains(t)), "{:?}", at.t);
@@ -79,7 +89,7 @@ proptest! {
 
 /// A wall of NaN is not a matter of tolerance.
 #[test]
-fn a_wall_of_nan_is_named() {
+fn a04_a_wall_of_nan_is_named() {
     let options = Adaptive::new(Tolerance::both(1e-5));
     let s = solve(&RK45, array![[1.0]], (0.0, 1.0), &options, |_, at, dy: &mut Array2<f64>| {
         dy.fill(if at.t[0] > 0.5 { f64::NAN } else { 1.0 });
@@ -101,7 +111,7 @@ fn threads_change_no_bit() {
 }
 
 #[test]
-fn a_lane_that_fails_leaves_the_others_unchanged() {
+fn a06_a_lane_that_fails_leaves_the_others_unchanged() {
     let options = Adaptive::new(Tolerance { rtol: 1e-6, atol: 1e-9 });
     let run = |y: Samples<_>| solve(&RK45, y, (0.0, 2.0), &options, with_a_pole).unwrap();
     let y0 = array![[1.0], [1.0], [0.5]];
@@ -119,7 +129,7 @@ fn a_lane_that_fails_leaves_the_others_unchanged() {
 }
 
 #[test]
-fn the_step_limit_returns_what_was_reached() {
+fn a04_the_step_limit_returns_what_was_reached() {
     let mut options = Adaptive::new(Tolerance::both(1e-8));
     options.max_steps = 10;
     let s = solve(&RK45, array![[1.0]], (0.0, 50.0), &options, with_a_pole).unwrap();
@@ -129,7 +139,7 @@ fn the_step_limit_returns_what_was_reached() {
 }
 
 #[test]
-fn an_interval_of_no_length_returns_the_start() {
+fn a03_an_interval_of_no_length_returns_the_start() {
     let options = Adaptive::new(Tolerance::both(1e-8));
     let s = solve(&RK45, array![[1.0]], (0.3, 0.3), &options, with_a_pole).unwrap();
     assert_eq!(
@@ -167,7 +177,7 @@ fn a_right_hand_side_that_is_not_finite_is_a_status() {
 }
 
 #[test]
-fn the_right_hand_sides_error_comes_back_with_its_time() {
+fn a04_the_right_hand_sides_error_comes_back_with_its_time() {
     let options = Adaptive::new(Tolerance::both(1e-8));
     let f = |_: &Array2<f64>, at: Lanes<'_>, dy: &mut Array2<f64>| {
         dy.fill(1.0);
@@ -215,10 +225,10 @@ fn a_grid_ends_exactly() {
 
 /// After the first step nothing is allocated, for arrays and for pairs, though lanes come to their ends.
 #[test]
-fn a_step_allocates_nothing() {
+fn a12_a_step_allocates_nothing() {
     let (sde, mixture) = (VpLinear::default(), mixture());
     let options = Adaptive::new((Tolerance::both(1e-6), Tolerance::both(1e-6)));
-    for method in [&RK23, &RK45] {
+    for method in [&RK23, &RK45, &TSIT5, &VERN7, &DOP853] {
         let mut flow = Reverse::probability_flow(&sde, mixture.score(&sde));
         let mut div = vec![0.0; 32];
         let f = |(x, _): &(Array2<f64>, Array1<f64>),
@@ -231,6 +241,11 @@ fn a_step_allocates_nothing() {
         };
         let start = (latents(32), Array1::zeros(32));
         let mut solver = Solver::new(method, start, (1.0, 1e-3), &options, f).unwrap();
+        let nowhere = Event::new(|_: &(Array2<f64>, Array1<f64>), at: Lanes<'_>, g: &mut [f64]| {
+            g.iter_mut().zip(at.t).for_each(|(g, t)| *g = t + 1.0);
+            Ok(())
+        });
+        solver.watch(vec![nowhere]).unwrap();
         assert_eq!(solver.step().unwrap(), 32);
         let mut left = 32;
         let allocations = allocation_counter::measure(|| {
@@ -249,11 +264,12 @@ fn saved_states_belong_to_their_sample() {
     let (sde, mixture) = (VpLinear::default(), mixture());
     let options = Adaptive::new(Tolerance::both(1e-8));
     let times = [1.0, 0.9, 0.5, 0.3, 0.3, 1e-3];
-    let save = |x: Samples<Array2<f64>>| {
+    let save_by = |method: &'static Tableau, x: Samples<Array2<f64>>| {
         let mut flow = Reverse::probability_flow(&sde, mixture.score(&sde));
         let f = |x: &_, at: Lanes<'_>, dx: &mut _| flow.drift(x, at, dx);
-        solve_at(&RK45, x, (1.0, 1e-3), &times, &options, f).unwrap()
+        solve_at(method, x, (1.0, 1e-3), &times, &options, f).unwrap()
     };
+    let save = |x| save_by(&RK45, x);
     let x = latents(9);
     let (whole, states) = save(x.clone().into());
     assert_eq!(bits(&states[0]), bits(&x));
@@ -266,6 +282,12 @@ fn saved_states_belong_to_their_sample() {
     assert!((&states[2] - &middle.unwrap().y).iter().all(|e| e.abs() < 1e-6));
     let (_, alone) = save(Samples::numbered(x.slice_axis(Axis(0), (4..5).into()).to_owned(), 4));
     for (all, one) in states.iter().zip(&alone) {
+        assert_eq!(bits(&all.slice_axis(Axis(0), (4..5).into()).to_owned()), bits(one));
+    }
+    let (_, all) = save_by(&DOP853, x.clone().into());
+    let fourth = x.slice_axis(Axis(0), (4..5).into()).to_owned();
+    let (_, alone) = save_by(&DOP853, Samples::numbered(fourth, 4));
+    for (all, one) in all.iter().zip(&alone) {
         assert_eq!(bits(&all.slice_axis(Axis(0), (4..5).into()).to_owned()), bits(one));
     }
     let message = |times: &[f64]| {

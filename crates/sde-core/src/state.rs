@@ -97,6 +97,30 @@ pub trait State: Sized {
     ) where
         K: Fn(usize) -> &'a Self + Copy,
         Self: 'a;
+    /// As [`raise_error_norm`](Self::raise_error_norm) for two rows of error weights: where `n` and `m` are the norms
+    /// by the first and by the second, raises `norm` to `n² / √(n² + 0.01 m²)` (O5), the norm of Hairer's DOP853. A pair
+    /// does so for each member. `n` and `m` are scratch space.
+    fn raise_error_norm_of_two<'a, K>(
+        &mut self,
+        h: &[f64],
+        e: [&[f64]; 2],
+        k: K,
+        ends: (&Self, &Self),
+        tol: &Self::Tolerance,
+        [norm, n, m]: [&mut [f64]; 3],
+    ) where
+        K: Fn(usize) -> &'a Self + Copy,
+        Self: 'a,
+    {
+        n.fill(0.0);
+        m.fill(0.0);
+        self.raise_error_norm(h, e[0], k, ends, tol, n);
+        self.raise_error_norm(h, e[1], k, ends, tol, m);
+        for (norm, (n, m)) in norm.iter_mut().zip(n.iter().zip(&*m)) {
+            let both = n.hypot(0.1 * m);
+            *norm = max_or_nan(*norm, if both == 0.0 { 0.0 } else { n * (n / both) });
+        }
+    }
     /// `self_i = Σ_j c_j[i] x_j,i` over the terms `(c_j, x_j)`.
     fn combine(&mut self, terms: &[(&[f64], &Self)]);
     /// `self_i = src_i` where `take[i]`.

@@ -1,8 +1,7 @@
 //! How lanes come into the batch and leave it.
 
 use super::Solver;
-use crate::control::{Lane, first_guess, first_step};
-use crate::dense::Step;
+use crate::control::{Lane, first_guess, first_step, share};
 use crate::error::Result;
 use crate::solution::LaneStatus;
 use sde_core::{Lanes, State};
@@ -62,17 +61,10 @@ where
         let mut scratch = self.scratch.zeros_like();
         let ends = (&self.y, &self.y);
         scratch.raise_error_norm(&ones, e, |j| &k[j], ends, &self.options.tolerance, &mut norm);
-        norm
-    }
-
-    /// The states at the wanted times inside the steps that were just accepted.
-    pub(super) fn save(&mut self) {
-        if let Some(saving) = &mut self.saving {
-            let accepted = &self.accepted;
-            let lanes = self.lanes.iter().enumerate().filter(|(row, _)| accepted[*row]);
-            let step = Step { y: &self.y, k: &self.k, h: &self.h, dense: self.method.dense };
-            saving.save(&step, &lanes, self.direction);
+        if self.options.joint {
+            share(&mut norm);
         }
+        norm
     }
 
     /// Writes every lane's state and record to the output.
@@ -108,6 +100,7 @@ where
         self.times.truncate(n);
         self.h.truncate(n);
         self.norm.truncate(n);
+        self.spare.iter_mut().for_each(|norm| norm.truncate(n));
         self.accepted.truncate(n);
         for x in self.k[1..].iter_mut().chain([&mut self.z, &mut self.scratch]) {
             x.fit(&self.y);

@@ -51,6 +51,29 @@ impl<A: State, B: State> State for (A, B) {
         self.0.raise_error_norm(h, e, |j| &k(j).0, (&y.0, &z.0), &tol.0, norm);
         self.1.raise_error_norm(h, e, |j| &k(j).1, (&y.1, &z.1), &tol.1, norm);
     }
+    fn raise_error_norm_of_two<'a, K>(
+        &mut self,
+        h: &[f64],
+        e: [&[f64]; 2],
+        k: K,
+        (y, z): (&Self, &Self),
+        tol: &Self::Tolerance,
+        [norm, n, m]: [&mut [f64]; 3],
+    ) where
+        K: Fn(usize) -> &'a Self + Copy,
+        Self: 'a,
+    {
+        let (a, b) = ((&y.0, &z.0), (&y.1, &z.1));
+        self.0.raise_error_norm_of_two(
+            h,
+            e,
+            |j| &k(j).0,
+            a,
+            &tol.0,
+            [&mut *norm, &mut *n, &mut *m],
+        );
+        self.1.raise_error_norm_of_two(h, e, |j| &k(j).1, b, &tol.1, [norm, n, m]);
+    }
     fn combine(&mut self, terms: &[(&[f64], &Self)]) {
         let firsts: Vec<_> = terms.iter().map(|(c, x)| (*c, &x.0)).collect();
         let seconds: Vec<_> = terms.iter().map(|(c, x)| (*c, &x.1)).collect();

@@ -28,8 +28,9 @@ const BATCH: usize = 64;
 /// Flags of `sample`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Adaptive samplers (rk23, rk45) choose the steps of each sample by --rtol and --atol unless --steps or a grid file is
-given; the others need --steps or a grid file. Sample i is the same for any --num and --batch, to rounding.
+Adaptive samplers (rk23, rk45, dopri5, tsit5, vern7, dop853) choose the steps of each sample by --rtol and --atol unless
+--steps or a grid file is given; the others need --steps or a grid file. Sample i is the same for any --num and --batch,
+to rounding.
 
 Example: sde sample --model runs/digits --sampler heun --grid log-snr --steps 40 --num 64 --seed 1 --out out/digits.png")]
 pub(crate) struct SampleFlags {

@@ -3,14 +3,18 @@
 use std::error::Error;
 use std::path::Path;
 
-use ode_solvers::{EULER, HEUN, LaneStatus, MIDPOINT, RK4, RK23, RK45, Tableau, uniform_grid};
+use ode_solvers::{
+    DOP853, DOPRI5, EULER, HEUN, LaneStatus, MIDPOINT, RALSTON, RK4, RK23, RK45, TSIT5, Tableau,
+    VERN7, uniform_grid,
+};
 use sde_core::{Sde, grid};
 
 /// The stochastic sampler.
 pub(crate) const EULER_MARUYAMA: &str = "euler-maruyama";
 
 /// The methods of the probability-flow ODE.
-const METHODS: [&Tableau; 6] = [&EULER, &HEUN, &MIDPOINT, &RK4, &RK23, &RK45];
+const METHODS: [&Tableau; 11] =
+    [&EULER, &HEUN, &MIDPOINT, &RALSTON, &RK4, &RK23, &RK45, &DOPRI5, &TSIT5, &VERN7, &DOP853];
 
 /// Every sampler that there is.
 pub(crate) fn samplers() -> Vec<&'static str> {
@@ -90,6 +94,7 @@ pub(crate) fn status(status: LaneStatus) -> &'static str {
     match status {
         LaneStatus::Running => "running",
         LaneStatus::Done => "done",
+        LaneStatus::Event { .. } => "event",
         LaneStatus::MaxSteps { .. } => "max_steps",
         LaneStatus::NonFinite { .. } => "non_finite",
         LaneStatus::StepSizeTooSmall { .. } => "step_size_too_small",

@@ -1,0 +1,97 @@
+//! Samplers of diffusion models on a grid of noise levels.
+//!
+//! The probability-flow ODE is linear but for the model, and these methods leave its linear part to an exponential
+//! instead of approximating it. One engine makes all their steps,
+//!
+//! ```text
+//! x_to = A x + Σ_j B_j P_j,   A = σ_to/σ,   B_j = α_to w_j           for P = D,
+//!                             A = α_to/α,   B_j = −σ_to w_j          for P = ε = −σ_j s_j;           (X3)
+//! ```
+//!
+//! the weights are those of (X1) and (X2). [`Sampler`] says where the values `P_j` come from: from earlier steps
+//! ([`Multistep`]), from inside the step ([`SingleStep`]). With one value both rows are the same step, DDIM; with noise,
+//!
+//! ```text
+//! x_to = α_to D + √(σ_to² − s²) ε + s z,   s = η σ_to √(−expm1(−2h)),   z ~ N(0, I),                 (X4)
+//! ```
+//!
+//! where h is the rise of `ℓ = ln(α/σ)` (Song, Meng and Ermon 2020, eq. 12 and 16). η = 1 is DDPM with the variance β̃.
+//!
+//! Two steps have no finite h. To σ = 0, `x_to = α_to D`: the denoised sample, exactly. From α = 0,
+//! `x_to = (σ_to/σ) x + α_to D`. Higher methods start behind the second and stop before the first.
+//!
+//! All coefficients are `f64` numbers of the host. A step allocates nothing, and costs one combination of states for
+//! each evaluation of the model. Noise is keyed by (seed, sample, step), so that no sample depends on its batch.
+
+mod combine;
+mod grid;
+mod grids;
+mod method;
+mod model;
+mod walk;
+mod weights;
+
+pub use grid::{Grid, Level};
+pub use grids::{Spacing, quadratic_grid};
+pub use method::{Ancestral, Churn, Multistep, Sampler, Scheme, SingleStep, Stage, StepVariance};
+pub use weights::{MOST, Predicts, Rule};
+
+use crate::error::Result;
+use crate::problem::Samples;
+use crate::solution::Solution;
+use sde_core::{Noise, Score, State};
+
+/// Takes a batch down the grid.
+///
+/// ```
+/// use ndarray::array;
+/// use ode_solvers::samplers::{Grid, Sampler, sample};
+/// use sde_core::{GaussianMixture, Noise, Purpose, VpLinear, grid};
+/// let sde = VpLinear::default();
+/// let data = GaussianMixture::isotropic(&[0.5, 0.5], array![[-1.0], [1.0]], &[0.01, 0.01])?;
+/// let times = grid::log_snr(&sde, 20, 1.0, 1e-3)?;
+/// let grid = Grid::new(&sde, &times)?.to_data();
+/// let noise = Noise::new(7, Purpose::Increment); // dpm++2m draws none
+/// let sampler = Sampler::named("dpm++2m").ok_or("no such sampler")?;
+/// let solution = sample(&sampler, array![[0.3], [-2.0]], &grid, &mut data.score(&sde), &noise)?;
+/// assert!((solution.y[[1, 0]] + 1.0).abs() < 0.5);
+/// assert_eq!(solution.batch_evals, 21);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// For a sampler whose numbers do not fit together, an η so large that (X4) has no root, and a model that fails.
+pub fn sample<X, M>(
+    sampler: &Sampler,
+    start: impl Into<Samples<X>>,
+    grid: &Grid<'_>,
+    score: &mut M,
+    noise: &Noise,
+) -> Result<Solution<X>>
+where
+    X: State,
+    M: Score<X>,
+{
+    sample_with(sampler, start, grid, score, |numbers, step, z| noise.fill(numbers, step, z))
+}
+
+/// As [`sample`], with noise from `draw(samples, step, out)`.
+///
+/// # Errors
+/// As [`sample`], and those of `draw`.
+pub fn sample_with<X, M>(
+    sampler: &Sampler,
+    start: impl Into<Samples<X>>,
+    grid: &Grid<'_>,
+    score: &mut M,
+    draw: impl FnMut(&[u64], u32, &mut X) -> sde_core::Result<()>,
+) -> Result<Solution<X>>
+where
+    X: State,
+    M: Score<X>,
+{
+    sampler.check()?;
+    let start = start.into();
+    start.check()?;
+    walk::Walk::new(sampler, start, grid, score, draw).run(sampler)
+}

@@ -11,7 +11,7 @@ use models::{Batch, Description, NetworkScore, Trace, UNet};
 use ndarray::{ArrayD, ArrayViewD, Axis};
 use ode_solvers::{
     Adaptive, LaneStatus, LikelihoodOptions, Solution, Tableau, euler_maruyama, log_likelihood,
-    log_normal, solve, solve_fixed,
+    log_normal, samplers, solve, solve_fixed,
 };
 use sde_core::reverse::noise_scale;
 use sde_core::{Lanes, Noise, Purpose, Reverse, Tolerance};
@@ -94,13 +94,15 @@ pub enum Sampler<'a> {
         /// The noise in units of g.
         eta: f64,
     },
+    /// A sampler of diffusion models on a grid of times from `t_max` on, with a last step to σ = 0.
+    Diffusion(samplers::Sampler, &'a [f64]),
 }
 
 impl Sampler<'_> {
     fn eta(self) -> f64 {
         match self {
             Self::ReverseSde { eta, .. } => eta,
-            Self::Adaptive(..) | Self::Grid(..) => 0.0,
+            Self::Adaptive(..) | Self::Grid(..) | Self::Diffusion(..) => 0.0,
         }
     }
 }
@@ -155,10 +157,16 @@ impl NetworkRun<'_> {
         let mut parts = Vec::new();
         for rows in self.batches(self.count(start)?) {
             let network = self.network(Trace::Exact);
-            let score = Watched::new(network, self.on_progress, span, &rows);
+            let mut score = Watched::new(network, self.on_progress, span, &rows);
+            let x = self.noise(start, rows)?;
+            if let Sampler::Diffusion(method, grid) = sampler {
+                let grid = samplers::Grid::new(sde, grid)?.to_data();
+                let solution = samplers::sample(&method, x, &grid, &mut score, &increments)?;
+                parts.push(on_host(solution)?);
+                continue;
+            }
             let mut reverse = Reverse::new(sde, score, sampler.eta())?;
             let drift = |x: &Batch, at: Lanes<'_>, dx: &mut Batch| reverse.drift(x, at, dx);
-            let x = self.noise(start, rows)?;
             let solution = match sampler {
                 Sampler::Adaptive(method, tolerance) => {
                     solve(method, x, span, &Adaptive::new(tolerance), drift)
@@ -167,6 +175,7 @@ impl NetworkRun<'_> {
                 Sampler::ReverseSde { grid, eta } => {
                     euler_maruyama(x, grid, drift, |t| noise_scale(sde, eta, t), &increments)
                 }
+                Sampler::Diffusion(..) => continue, // above: it takes the score itself
             }?;
             parts.push(on_host(solution)?);
         }

@@ -192,6 +192,9 @@ fn a_sample_does_not_depend_on_its_company() {
         "heun --grid log-snr --steps 10",
         "euler-maruyama --eta 0.7 --steps 10",
         "rk45 --rtol 1e-3 --atol 1e-3",
+        "dpm++2m --grid log-snr --steps 8",
+        "ddim --eta 0.5 --steps 8",
+        "edm-heun --churn 4,0,1e3,1 --steps 5",
     ] {
         let args = format!("sample --model net --sampler {sampler} --seed 5");
         json(&folder, &format!("{args} --num 1 --out one.npy"));
@@ -279,7 +282,7 @@ fn a_bad_command_line_is_one_sentence_and_code_2() {
         ("sample --model net", "--out"),
         ("sample --model net --out a.gif", "expected .npy, .safetensors or .png"),
         (
-            "sample --model net --out a.npy --sampler dpm-solver-2",
+            "sample --model net --out a.npy --sampler dpm-solver-4",
             "possible values: euler, heun, midpoint",
         ),
         ("sample --model net --out a.npy --sampler heun", "--steps is missing"),
@@ -287,7 +290,7 @@ fn a_bad_command_line_is_one_sentence_and_code_2() {
         ("sample --model net --out a.npy --steps 0", "whole number from 1"),
         ("sample --model net --out a.npy --num -3", "whole number from 1"),
         ("sample --model net --out a.npy --rtol nan", "number from"),
-        ("sample --model net --out a.npy --eta 1", "--eta 1"),
+        ("sample --model net --out a.npy --eta 1", "found --eta with rk45"),
         ("sample --model net --out a.npy --grid karras", "--grid karras without --steps"),
         ("sample --model net --out a.npy --t-min 2", "0 ≤ t_min < t_max ≤ 1"),
         ("sample --model net --out a.npy --class 3", "the model has no classes"),
@@ -551,6 +554,49 @@ fn info_says_what_there_is() {
     assert!(
         bare["model"]["process"].is_null() && bare["model"]["parameters"].as_u64() > Some(1000)
     );
+}
+
+/// N steps of a sampler on noise levels are N evaluations for those that need one each, whatever the grid.
+#[test]
+fn samplers_on_noise_levels_count_their_steps() {
+    let folder = folder();
+    for (flags, nfe) in [
+        ("--sampler ddim --steps 6", 6),
+        ("--sampler ddim --steps 1", 1),
+        ("--sampler ddpm --variance large --steps 6 --grid quadratic", 6),
+        ("--sampler dpm++3m --steps 6 --grid karras", 6),
+        ("--sampler unipc --steps 6 --grid log-snr", 6),
+        ("--sampler edm-heun --steps 6", 11),
+        ("--sampler ddim --steps 5 --grid leading --process ddpm-linear --label index", 5),
+        ("--sampler ddim --steps 5 --grid trailing --process ddpm-linear --label index", 5),
+    ] {
+        let said = json(&folder, &format!("sample --model net --num 3 --out a.npy {flags}"));
+        assert_eq!(said["nfe"], nfe, "{flags}");
+        assert_eq!(said["status"], serde_json::json!(["done", "done", "done"]), "{flags}");
+    }
+    for (flags, want) in [
+        (
+            "--sampler heun --steps 4 --eta 0.5",
+            "found --eta with heun, expected it with ddim and euler-maruyama only",
+        ),
+        ("--sampler dpm++2m --steps 4 --eta 0.5", "found --eta with dpm++2m"),
+        (
+            "--sampler ddim --steps 4 --variance large",
+            "found --variance with ddim, expected it with ddpm only",
+        ),
+        (
+            "--sampler ddim --steps 4 --churn 1,0,1,1",
+            "found --churn with ddim, expected it with edm-euler and edm-heun only",
+        ),
+        ("--sampler edm-heun --steps 4 --churn 1,2", "expected S_churn,S_min,S_max,S_noise"),
+        ("--sampler ddim --steps 4 --grid leading", "the process is no ddpm-* chain"),
+        ("--sampler heun --steps 4 --grid leading", "heun has no labels"),
+    ] {
+        let args = format!("sample --model net --num 1 --out a.npy {flags}");
+        let output = sde(&folder, &args);
+        assert_eq!(output.status.code(), Some(2), "{flags}");
+        assert!(text(&output.stderr).contains(want), "{flags}: {}", text(&output.stderr));
+    }
 }
 
 #[test]

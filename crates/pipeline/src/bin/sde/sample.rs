@@ -9,6 +9,7 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 use ndarray::ArrayD;
 use ode_solvers::Solution;
+use ode_solvers::samplers::Churn;
 use pipeline::cli::{Usage, number, whole};
 use pipeline::data;
 use pipeline::network::Start;
@@ -19,7 +20,7 @@ use crate::flags::{Common, ModelFlags, ToleranceFlags};
 use crate::model::Described;
 use crate::progress::Progress;
 use crate::session::Session;
-use crate::solver;
+use crate::solver::{self, Method};
 use plan::{Plan, Steps};
 
 /// Samples on the device together unless `--batch` says otherwise.
@@ -36,20 +37,28 @@ Example: sde sample --model runs/digits --sampler heun --grid log-snr --steps 40
 pub(crate) struct SampleFlags {
     #[command(flatten)]
     model: ModelFlags,
-    /// The method: all but euler-maruyama solve the probability-flow ODE.
+    /// The method: of the probability-flow ODE (euler … dop853), on a grid of noise levels (ddim … edm-heun), or of the
+    /// reverse SDE (euler-maruyama).
     #[arg(long, default_value = "rk45", value_parser = PossibleValuesParser::new(solver::samplers()))]
     sampler: String,
-    /// Times of the steps: uniform, log-snr, karras (ρ = 7), or a text file of decreasing times, one a line.
-    #[arg(long, value_name = "uniform|log-snr|karras|FILE")]
+    /// Times of the steps: uniform, quadratic, log-snr, karras (ρ = 7), for a chain's labels leading, trailing or linspace,
+    /// or a text file of decreasing times, one a line. The samplers on noise levels add a last step to σ = 0.
+    #[arg(long, value_name = "NAME|FILE")]
     grid: Option<String>,
     /// Steps on the grid; uniform unless --grid says otherwise.
     #[arg(long, value_name = "N", value_parser = whole(1, 1_000_000), allow_negative_numbers = true)]
     steps: Option<u64>,
     #[command(flatten)]
     tolerance: ToleranceFlags,
-    /// Noise of the reverse SDE in units of g, for euler-maruyama; 1 when absent.
+    /// Noise of the reverse SDE in units of g, for euler-maruyama (1 when absent) and ddim (0).
     #[arg(long, value_name = "X", value_parser = number(0.0, 1e6), allow_negative_numbers = true)]
     eta: Option<f64>,
+    /// The variance of a ddpm step: that of the posterior, or the larger one of the forward step.
+    #[arg(long, value_parser = ["small", "large"])]
+    variance: Option<String>,
+    /// Back to more noise before each step of edm-euler or edm-heun (Karras et al. 2022).
+    #[arg(long, value_name = "S_churn,S_min,S_max,S_noise", value_parser = plan::churn)]
+    churn: Option<Churn>,
     /// How many samples; 64 when absent.
     #[arg(long, value_name = "N", value_parser = whole(1, 1 << 32), allow_negative_numbers = true)]
     num: Option<u64>,
@@ -166,10 +175,13 @@ impl SampleFlags {
             shape: &model.description.shape,
             sampler: &self.sampler,
             grid: tolerance.is_none().then(|| self.grid.as_deref().unwrap_or("uniform")),
-            steps: tolerance.is_none().then(|| grid.len() - 1),
+            steps: tolerance.is_none().then(|| match plan.method {
+                Method::Diffusion(_) => grid.len(), // and a last one to σ = 0
+                Method::Ode(_) | Method::ReverseSde => grid.len() - 1,
+            }),
             rtol: tolerance.map(|t| t.rtol),
             atol: tolerance.map(|t| t.atol),
-            eta: plan.method.is_none().then_some(plan.eta),
+            eta: plan.eta,
             seed,
             nfe: drawn.batch_evals,
             nfe_per_sample: drawn.stats.iter().map(|s| s.nfe).collect(),

@@ -3,10 +3,13 @@
 use std::error::Error;
 use std::path::Path;
 
+use ode_solvers::samplers::{self, Spacing, quadratic_grid};
 use ode_solvers::{
     DOP853, DOPRI5, EULER, HEUN, LaneStatus, MIDPOINT, RALSTON, RK4, RK23, RK45, TSIT5, Tableau,
     VERN7, uniform_grid,
 };
+use pipeline::cli::Usage;
+use pipeline::models::Forward;
 use sde_core::{Sde, grid};
 
 /// The stochastic sampler.
@@ -16,9 +19,52 @@ pub(crate) const EULER_MARUYAMA: &str = "euler-maruyama";
 const METHODS: [&Tableau; 11] =
     [&EULER, &HEUN, &MIDPOINT, &RALSTON, &RK4, &RK23, &RK45, &DOPRI5, &TSIT5, &VERN7, &DOP853];
 
+/// What a name of `--sampler` stands for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Method {
+    /// A method of the probability-flow ODE.
+    Ode(&'static Tableau),
+    /// Euler–Maruyama for the reverse SDE.
+    ReverseSde,
+    /// A sampler of diffusion models on a grid.
+    Diffusion(samplers::Sampler),
+}
+
 /// Every sampler that there is.
 pub(crate) fn samplers() -> Vec<&'static str> {
-    METHODS.iter().map(|m| m.name).chain([EULER_MARUYAMA]).collect()
+    let diffusion = samplers::Sampler::NAMED.iter().map(samplers::Sampler::name);
+    METHODS.iter().map(|m| m.name).chain(diffusion).chain([EULER_MARUYAMA]).collect()
+}
+
+/// The sampler of a name that [`samplers`] lists.
+pub(crate) fn sampler(name: &str) -> Method {
+    let diffusion = || samplers::Sampler::named(name).map(Method::Diffusion);
+    method(name).map(Method::Ode).or_else(diffusion).unwrap_or(Method::ReverseSde)
+}
+
+/// The labels of a chain that n steps visit, as times; `None` for a name that is no spacing of labels.
+///
+/// # Errors
+/// A process that is no chain, or more steps than it has.
+pub(crate) fn chain_grid(
+    name: &str,
+    process: &Forward,
+    steps: u32,
+) -> Result<Option<Vec<f64>>, Box<dyn Error>> {
+    let spacing = match name {
+        "leading" => Spacing::Leading,
+        "trailing" => Spacing::Trailing,
+        "linspace" => Spacing::Linspace,
+        _ => return Ok(None),
+    };
+    let Forward::Chain(chain) = process else {
+        let text = format!("found --grid {name}, expected another: the process is no ddpm-* chain");
+        return Err(Usage(text).into());
+    };
+    let total = (1.0 / chain.1.start()).round();
+    #[expect(clippy::cast_sign_loss, reason = "a number of steps")]
+    let labels = spacing.labels(total as u32, steps)?; // a whole number by construction
+    Ok(Some(labels.iter().map(|&k| chain.1.time_of_label(k.into())).collect()))
 }
 
 /// The methods that choose their own steps.
@@ -56,6 +102,7 @@ pub(crate) fn named_grid(
             times[steps as usize] = to;
             Ok(times)
         }
+        "quadratic" => Ok(quadratic_grid(from, to, steps)?),
         _ => Ok(uniform_grid(from, to, steps)),
     }
 }

@@ -36,7 +36,7 @@ pub(crate) fn samplers() -> Vec<&'static str> {
     METHODS.iter().map(|m| m.name).chain(diffusion).chain([EULER_MARUYAMA]).collect()
 }
 
-/// The sampler of a name that [`samplers`] lists.
+/// The sampler of a name that [`samplers()`] lists.
 pub(crate) fn sampler(name: &str) -> Method {
     let diffusion = || samplers::Sampler::named(name).map(Method::Diffusion);
     method(name).map(Method::Ode).or_else(diffusion).unwrap_or(Method::ReverseSde)

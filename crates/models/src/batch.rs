@@ -114,7 +114,7 @@ impl Batch {
         Ok(Tensor::f_from_slice(&rows)?.f_to_device(self.tensor.device())?)
     }
 
-    /// The mean or sum over everything but the rows, on the host: one device read.
+    /// The sum over everything but the rows, on the host: one device read.
     fn row_sums(x: &Tensor) -> Result<Vec<f64>> {
         let axes: Vec<i64> = (1..x.dim() as i64).collect();
         if axes.is_empty() { host(x) } else { host(&x.f_sum_dim_intlist(axes, false, None)?) }

@@ -280,10 +280,11 @@ impl State for Batch {
         });
     }
 
-    fn add_squared_norm(&self, out: &mut [f64]) {
-        let squares = self.check().and_then(|()| Self::row_sums(&self.tensor.f_square()?));
-        match squares {
-            Ok(squares) => out.iter_mut().zip(squares).for_each(|(o, s)| *o += s),
+    fn add_dot(&self, y: &Self, out: &mut [f64]) {
+        let fits = self.check().and_then(|()| y.check());
+        let fits = fits.and_then(|()| self.fits("a factor", y, out.len()));
+        match fits.and_then(|()| Self::row_sums(&self.tensor.f_mul(&y.tensor)?)) {
+            Ok(sums) => out.iter_mut().zip(sums).for_each(|(o, s)| *o += s),
             Err(_) => out.fill(f64::NAN),
         }
     }

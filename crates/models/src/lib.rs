@@ -31,6 +31,6 @@ pub use ema::Ema;
 pub use error::{Error, Result};
 pub use model::Model;
 pub use parameters::Parameters;
-pub use score::{NetworkScore, Trace};
+pub use score::NetworkScore;
 pub use unet::{UNet, UNetConfig};
 pub use vjp::vjp;

@@ -11,7 +11,7 @@ use common::{
 };
 use models::tch::{Device, Kind, Tensor};
 use models::unet::Input;
-use models::{Batch, Model, NetworkScore, Result, Trace, vjp};
+use models::{Batch, Model, NetworkScore, Result, vjp};
 use sde_core::score::Field;
 use sde_core::{Divergence, Noise, Prediction, Purpose, Score};
 
@@ -22,23 +22,17 @@ fn batch(x: &[f64]) -> Batch {
 }
 
 /// D, s and their divergences on the host.
-fn evaluate(
-    model: &Model,
-    trace: Trace,
-    x: &Batch,
-    t: &[f64],
-    samples: &[u64],
-) -> (Field<Vec<f64>>, Divergence) {
+fn evaluate(model: &Model, x: &Batch, t: &[f64], samples: &[u64]) -> (Field<Vec<f64>>, Divergence) {
     let (mut out, mut divergence) = (Field::like(x), Divergence::default());
-    let mut score = NetworkScore::new(&model.unet, model.description.as_ref().unwrap(), trace);
+    let mut score = NetworkScore::new(&model.unet, model.description.as_ref().unwrap());
     score.evaluate_with_divergence(x, lanes(t, samples), &mut out, &mut divergence).unwrap();
     let (denoised, score) = (out.denoised.to_host().unwrap(), out.score.to_host().unwrap());
     (Field { denoised, score }, divergence)
 }
 
 /// Under an ε network and α² + σ² = 1, `tr ∂y/∂x = −σ div s`.
-fn traces(model: &Model, trace: Trace, x: &Batch, t: &[f64], samples: &[u64]) -> Vec<f64> {
-    let divergence = evaluate(model, trace, x, t, samples).1;
+fn traces(model: &Model, x: &Batch, t: &[f64], samples: &[u64]) -> Vec<f64> {
+    let divergence = evaluate(model, x, t, samples).1;
     let k = coefficients(model.description.as_ref().unwrap(), t);
     divergence.score.iter().zip(k).map(|(div, k)| -k.sigma * div).collect()
 }
@@ -85,7 +79,7 @@ fn by_differences(model: &Model, x: &[f64], t: f64, shift: usize) -> f64 {
 #[test]
 fn the_exact_trace_is_that_of_single_products_and_of_differences() {
     let (model, x, t) = noise_network();
-    let exact = traces(&model, Trace::Exact, &x, &t, &SAMPLES);
+    let exact = traces(&model, &x, &t, &SAMPLES);
     for (i, row) in x.to_host().unwrap().chunks(64).enumerate() {
         let (sum, size) = by_products(&model, row, t[i]);
         assert!((exact[i] - sum).abs() < 1e-6 * size, "{} {sum} {size}", exact[i]);
@@ -106,7 +100,7 @@ fn both_divergences_are_those_of_the_values() {
         let t = [0.5 * model.description.as_ref().unwrap().process.end()];
         let k = coefficients(model.description.as_ref().unwrap(), &t)[0];
         let x = noised(4, &[k]).to_host().unwrap();
-        let exact = evaluate(&model, Trace::Exact, &batch(&x), &t, &[0]).1;
+        let exact = evaluate(&model, &batch(&x), &t, &[0]).1;
         let h = 2e-2 * k.sigma.hypot(k.alpha);
         let moved: Vec<f64> = (0..128)
             .flat_map(|i| {
@@ -116,8 +110,7 @@ fn both_divergences_are_those_of_the_values() {
             })
             .collect();
         let mut out = Field::like(&batch(&moved));
-        let mut score =
-            NetworkScore::new(&model.unet, model.description.as_ref().unwrap(), Trace::Exact);
+        let mut score = NetworkScore::new(&model.unet, model.description.as_ref().unwrap());
         score.evaluate(&batch(&moved), lanes(&[t[0]; 128], &[0; 128]), &mut out).unwrap();
         for (found, values) in [(exact.denoised[0], &out.denoised), (exact.score[0], &out.score)] {
             let v = values.to_host().unwrap();
@@ -136,123 +129,95 @@ fn both_divergences_are_those_of_the_values() {
 #[test]
 fn the_value_is_the_same_with_and_without_divergence() {
     let (model, x, t) = noise_network();
-    let with = evaluate(&model, Trace::Exact, &x, &t, &SAMPLES).0;
-    let signs = evaluate(&model, Trace::Signs { seed: 1, probes: 1 }, &x, &t, &SAMPLES).0;
+    let with = evaluate(&model, &x, &t, &SAMPLES).0;
+    let with_forms = forms(&model, &x, &t, &[batch(&[1.0; 256])]).unwrap().0;
     let mut out = Field::like(&x);
-    let description = model.description.as_ref().unwrap();
-    let mut score = NetworkScore::new(&model.unet, description, Trace::Exact);
+    let mut score = NetworkScore::new(&model.unet, model.description.as_ref().unwrap());
     score.evaluate(&x, lanes(&t, &SAMPLES), &mut out).unwrap();
-    for (with, signs, without) in
-        [(with.denoised, signs.denoised, out.denoised), (with.score, signs.score, out.score)]
-    {
-        assert_eq!(with, signs);
+    for (with, forms, without) in [
+        (with.denoised, with_forms.denoised, out.denoised),
+        (with.score, with_forms.score, out.score),
+    ] {
+        assert_eq!(with, forms.to_host().unwrap());
         let without = without.to_host().unwrap();
         let size = without.iter().fold(0.0_f64, |a, b| a.max(b.abs()));
         assert!(apart(&with, &without) < 1e-6 * size);
     }
 }
 
+/// D and s with the forms of these probes.
+fn forms(
+    model: &Model,
+    x: &Batch,
+    t: &[f64],
+    probes: &[Batch],
+) -> sde_core::Result<(Field<Batch>, Vec<Divergence>)> {
+    let (mut out, mut forms) = (Field::like(x), vec![Divergence::default(); probes.len()]);
+    let mut score = NetworkScore::new(&model.unet, model.description.as_ref().unwrap());
+    score.evaluate_with_forms(x, lanes(t, &SAMPLES), probes, &mut out, &mut forms)?;
+    Ok((out, forms))
+}
+
+/// The forms of the axes add up to the divergences, and that of a probe is its product with the Jacobian, whatever the
+/// network predicts.
+#[test]
+fn forms_of_the_axes_are_the_divergences() {
+    for (case, prediction) in
+        [(0, 4), (1, 3), (4, 1), (5, 5), (0, 2)].map(|(c, p)| (&CASES[c], PREDICTIONS[p]))
+    {
+        let model = model(&[], describe(case, prediction));
+        let t = times(model.description.as_ref().unwrap());
+        let x = noised(11, &coefficients(model.description.as_ref().unwrap(), &t));
+        let axes: Vec<Batch> = (0..64)
+            .map(|j| batch(&(0..256).map(|i| f64::from(i % 64 == j)).collect::<Vec<_>>()))
+            .collect();
+        let exact = evaluate(&model, &x, &t, &SAMPLES).1;
+        let found = forms(&model, &x, &t, &axes).unwrap().1;
+        for i in 0..4 {
+            let both = [
+                (exact.score[i], found.iter().map(|f| f.score[i]).collect::<Vec<_>>()),
+                (exact.denoised[i], found.iter().map(|f| f.denoised[i]).collect()),
+            ];
+            for (exact, forms) in both {
+                let size: f64 = forms.iter().map(|f| f.abs()).sum();
+                let sum: f64 = forms.iter().sum();
+                assert!((sum - exact).abs() < 1e-5 * size, "{}: {sum} {exact}", case.process);
+            }
+        }
+    }
+}
+
 #[test]
 fn signs_average_to_the_exact_trace() {
     let (model, x, t) = noise_network();
-    let exact = traces(&model, Trace::Exact, &x, &t, &SAMPLES);
-    let n = 256;
-    let draw = |seed| traces(&model, Trace::Signs { seed, probes: 1 }, &x, &t, &SAMPLES);
-    let draws: Vec<Vec<f64>> = (0..n).map(draw).collect();
-    let ones = Tensor::f_ones([1, 18, 1, 8, 8], (Kind::Double, Device::Cpu)).unwrap();
-    let ones = traces(&model, Trace::Given(ones), &x, &t, &SAMPLES);
-    let mut off_of_ones = 0.0_f64;
+    let exact = evaluate(&model, &x, &t, &SAMPLES).1.score;
+    let probe = |k: u32| {
+        let mut u = vec![0.0; 256];
+        Noise::new(7, Purpose::Probe).uniform(0, k, &mut u);
+        u.iter_mut().for_each(|u| *u = if *u < 0.5 { -1.0 } else { 1.0 });
+        batch(&u)
+    };
+    let probes: Vec<Batch> = (0..256).map(probe).collect();
+    let found = forms(&model, &x, &t, &probes).unwrap().1;
     for (i, exact) in exact.iter().enumerate() {
-        let mean = draws.iter().map(|d| d[i]).sum::<f64>() / n as f64;
-        let var = draws.iter().map(|d| (d[i] - mean).powi(2)).sum::<f64>() / (n - 1) as f64;
-        let error = (var / n as f64).sqrt();
-        assert!((mean - exact).abs() < 4.0 * error, "{mean} {exact} {error}");
-        off_of_ones = off_of_ones.max((exact - ones[i]).abs() / error);
+        let draws: Vec<f64> = found.iter().map(|f| f.score[i]).collect();
+        let summary = sde_core::Summary::of(&draws);
+        assert!((summary.mean - exact).abs() < 4.0 * summary.standard_error, "{summary} {exact}");
     }
-    assert!(off_of_ones > 8.0, "the control: probes that are not random are seen: {off_of_ones}");
-}
-
-#[test]
-fn signs_belong_to_samples_and_not_to_rows() {
-    let (model, x, t) = noise_network();
-    let signs = || Trace::Signs { seed: 7, probes: 2 };
-    let all = traces(&model, signs(), &x, &t, &SAMPLES);
-    let rows = x.to_host().unwrap();
-    for i in 0..4 {
-        let row = batch(&rows[64 * i..64 * (i + 1)]);
-        let alone = traces(&model, signs(), &row, &t[i..=i], &SAMPLES[i..=i]);
-        assert!((alone[0] - all[i]).abs() < 1e-6 * 64.0, "{} {}", alone[0], all[i]); // of 64 terms
-        let other = traces(&model, signs(), &row, &t[i..=i], &[99]);
-        assert!((alone[0] - other[0]).abs() > 1e-3, "another sample has other signs");
-        let again =
-            traces(&model, Trace::Signs { seed: 8, probes: 2 }, &row, &t[i..=i], &SAMPLES[i..=i]);
-        assert!((alone[0] - again[0]).abs() > 1e-3, "another seed has other signs");
-    }
-}
-
-/// `[K, N, 1, 8, 8]` of the signs that a seed gives.
-fn probes(seed: u64, k: u32, n: u64) -> Tensor {
-    let noise = Noise::new(seed, Purpose::Probe);
-    let mut values = Vec::new();
-    for (k, sample) in (0..k).flat_map(|k| (0..n).map(move |sample| (k, sample))) {
-        let mut row = [0.0; 64];
-        noise.uniform(sample, k, &mut row);
-        values.extend(row.map(|u| if u < 0.5 { -1.0 } else { 1.0 }));
-    }
-    let shape = [i64::from(k), n as i64, 1, 8, 8];
-    Tensor::f_from_slice(&values).unwrap().f_reshape(shape).unwrap()
-}
-
-#[test]
-fn several_probes_are_the_mean_of_single_ones() {
-    let (model, x, t) = noise_network();
-    let u = probes(7, 3, 18);
-    let all = traces(&model, Trace::Given(u.shallow_clone()), &x, &t, &SAMPLES);
-    let signs = traces(&model, Trace::Signs { seed: 7, probes: 3 }, &x, &t, &SAMPLES);
-    let mut mean = vec![0.0; 4];
-    for k in 0..3 {
-        let one = Trace::Given(u.f_narrow(0, k, 1).unwrap());
-        let one = traces(&model, one, &x, &t, &SAMPLES);
-        assert!(apart(&one, &all) > 1e-3, "the control: one probe is not the mean");
-        mean.iter_mut().zip(one).for_each(|(m, v)| *m += v / 3.0);
-    }
-    assert!(apart(&all, &mean) < 1e-6 && apart(&all, &signs) < 1e-6);
-    let kinds = traces(&model, Trace::Given(u.f_to_kind(Kind::Int8).unwrap()), &x, &t, &SAMPLES);
-    assert!(apart(&all, &kinds) < 1e-6);
-}
-
-/// A probe is used as it is: with `u = √d e_j`, E over j is the exact trace.
-#[test]
-fn given_probes_need_not_be_signs() {
-    let (model, x, t) = noise_network();
-    let u = Tensor::f_eye(64, (Kind::Double, Device::Cpu)).unwrap();
-    let u = u.f_mul(&Tensor::from(8.0)).unwrap().f_reshape([64, 1, 1, 8, 8]).unwrap();
-    let u = u.f_expand([64, 18, 1, 8, 8], false).unwrap();
-    let exact = traces(&model, Trace::Exact, &x, &t, &SAMPLES);
-    assert!(apart(&traces(&model, Trace::Given(u), &x, &t, &SAMPLES), &exact) < 1e-5);
 }
 
 #[test]
 fn probes_that_do_not_fit_are_refused() {
     let (model, x, t) = noise_network();
-    let refuse = |trace: Trace, samples: &[u64]| {
-        let (mut out, mut divergence) = (Field::like(&x), Divergence::default());
-        let mut score = NetworkScore::new(&model.unet, model.description.as_ref().unwrap(), trace);
-        let lanes = lanes(&t, samples);
-        sentence(score.evaluate_with_divergence(&x, lanes, &mut out, &mut divergence).unwrap_err())
-    };
-    let u = probes(7, 2, 17);
-    let text = refuse(Trace::Given(u.shallow_clone()), &SAMPLES);
-    assert!(text.contains("the probes has the shape [2, 17, 1, 8, 8]"), "{text}");
-    assert!(text.contains("N above the sample number 17"), "{text}");
-    for samples in [[0, 1, 2, u64::MAX], [0, 1, 2, 1 << 63]] {
-        assert!(refuse(Trace::Given(u.shallow_clone()), &samples).contains("the probes"));
-    }
-    let flat = u.f_reshape([2, 17, 64]).unwrap();
-    assert!(refuse(Trace::Given(flat), &[0, 1, 2, 3]).contains("the probes"));
-    for none in [Trace::Signs { seed: 1, probes: 0 }, Trace::Given(u.f_narrow(0, 0, 0).unwrap())] {
-        assert!(refuse(none, &[0, 1, 2, 3]).contains("probes"));
-    }
+    let text = sentence(forms(&model, &x, &t, &[batch(&[1.0; 64])]).unwrap_err());
+    assert!(
+        text.contains("the cotangent has the shape [1, 1, 8, 8], expected [4, 1, 8, 8]"),
+        "{text}"
+    );
+    let mut score = NetworkScore::new(&model.unet, model.description.as_ref().unwrap());
+    let (u, mut out) = ([batch(&[1.0; 256])], Field::like(&x));
+    let none = score.evaluate_with_forms(&x, lanes(&t, &SAMPLES), &u, &mut out, &mut []);
+    assert!(sentence(none.unwrap_err()).contains("the forms has the shape [0], expected [1]"));
 }
 
 /// A value that does not depend on x has the product 0, with other gradients about or without any.
@@ -275,7 +240,8 @@ fn a_constant_has_no_product() {
 #[test]
 fn a_guard_of_the_caller_does_not_stop_a_divergence() {
     let (model, x, t) = noise_network();
-    let free = traces(&model, Trace::Signs { seed: 1, probes: 1 }, &x, &t, &SAMPLES);
+    let found = || forms(&model, &x, &t, &[batch(&[1.0; 256])]).unwrap().1[0].score.clone();
+    let free = found();
     let _guard = models::tch::no_grad_guard();
-    assert_eq!(traces(&model, Trace::Signs { seed: 1, probes: 1 }, &x, &t, &SAMPLES), free);
+    assert_eq!(found(), free);
 }

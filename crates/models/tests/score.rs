@@ -11,7 +11,7 @@ use common::{
 };
 use models::tch::{Device, Kind, Tensor};
 use models::unet::Input;
-use models::{Batch, Description, Model, NetworkScore, Trace};
+use models::{Batch, Description, Model, NetworkScore};
 use sde_core::score::Field;
 use sde_core::sde::Coefficients;
 use sde_core::{Divergence, Prediction, Score};
@@ -23,7 +23,7 @@ fn evaluate(model: &Model, x: &Batch, t: &[f64], class: Option<i64>) -> [Vec<f64
     let description = model.description.as_ref().unwrap();
     let mut out = Field::like(x);
     let samples: Vec<u64> = (0..t.len() as u64).collect();
-    let mut score = NetworkScore::new(&model.unet, description, Trace::Exact).of_class(class);
+    let mut score = NetworkScore::new(&model.unet, description).of_class(class);
     score.evaluate(x, lanes(t, &samples), &mut out).unwrap();
     [out.denoised.to_host().unwrap(), out.score.to_host().unwrap()]
 }
@@ -206,7 +206,7 @@ fn wrong_shapes_and_classes_are_named() {
             shape,
             Device::Cpu,
         );
-        let score = NetworkScore::new(&model.unet, description, Trace::Exact).of_class(class);
+        let score = NetworkScore::new(&model.unet, description).of_class(class);
         let (t, samples) = (vec![0.5; rows], SAMPLES[..rows].to_vec());
         let text = refused(score, &x.unwrap(), &t, &samples);
         assert!(text.contains(m), "{text}");
@@ -238,8 +238,7 @@ fn what_a_prediction_does_not_determine_is_an_error() {
         let description = describe(case, prediction);
         let description = Description { label: models::Label::Time, ..description };
         let model = model(&[], description);
-        let score =
-            NetworkScore::new(&model.unet, model.description.as_ref().unwrap(), Trace::Exact);
+        let score = NetworkScore::new(&model.unet, model.description.as_ref().unwrap());
         let x = Batch::from_host(&normals(1, 64), &[1, 1, 8, 8], Device::Cpu).unwrap();
         let text = refused(score, &x, &[t], &[0]);
         assert!(text.contains(expected), "{text}");
@@ -250,7 +249,7 @@ fn what_a_prediction_does_not_determine_is_an_error() {
 fn a_failed_batch_is_reported_by_the_next_evaluation() {
     use sde_core::State;
     let model = model(&[], describe(&VP, Prediction::Epsilon));
-    let score = NetworkScore::new(&model.unet, model.description.as_ref().unwrap(), Trace::Exact);
+    let score = NetworkScore::new(&model.unet, model.description.as_ref().unwrap());
     let mut x = Batch::from_host(&normals(1, 64), &[1, 1, 8, 8], Device::Cpu).unwrap();
     x.compact(&[5]);
     let why = sentence(x.check().unwrap_err());

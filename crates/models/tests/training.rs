@@ -7,7 +7,7 @@ mod common;
 
 use common::{CASES, VP, apart, coefficients, describe, lanes, model, noised, numbers, times};
 use models::torch_ext::runtime::seed_dropout;
-use models::{Batch, Model, NetworkScore, Trace};
+use models::{Batch, Model, NetworkScore};
 use sde_core::score::Field;
 use sde_core::{Divergence, Prediction, Score};
 
@@ -24,7 +24,7 @@ fn in_training(model: &Model) -> NetworkScore<'_> {
 }
 
 fn as_sampled(model: &Model) -> NetworkScore<'_> {
-    NetworkScore::new(&model.unet, model.description.as_ref().unwrap(), Trace::Exact)
+    NetworkScore::new(&model.unet, model.description.as_ref().unwrap())
 }
 
 fn evaluate(score: NetworkScore<'_>, x: &Batch, t: &[f64]) -> Field<Batch> {

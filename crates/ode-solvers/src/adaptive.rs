@@ -211,6 +211,15 @@ where
     /// # Errors
     /// When `f` fails.
     pub fn step(&mut self) -> Result<usize> {
+        if self.try_step()? > 0 && (self.saving.is_some() || self.watch.is_some()) {
+            self.look_inside()?;
+        }
+        Ok(self.advance())
+    }
+
+    /// Tries one step of every running lane and judges it; returns how many there are. The step's stages can be looked
+    /// into until [`advance`](Self::advance).
+    pub(crate) fn try_step(&mut self) -> Result<usize> {
         let options = self.options;
         for (lane, h) in self.lanes.iter_mut().zip(&mut self.h) {
             *h = lane.plan(self.t1, options.max_step, options.max_steps);
@@ -226,9 +235,11 @@ where
         {
             *accepted = lane.judge(*norm, rule, self.t1);
         }
-        if self.saving.is_some() || self.watch.is_some() {
-            self.look_inside()?;
-        }
+        Ok(self.lanes.len())
+    }
+
+    /// Moves the lanes whose step was accepted to its end; returns how many lanes are still running.
+    pub(crate) fn advance(&mut self) -> usize {
         if self.accepted.iter().all(|a| *a) {
             std::mem::swap(&mut self.y, &mut self.z);
             self.k.swap(0, self.method.stages());
@@ -237,7 +248,7 @@ where
             first.take_where(last, &self.accepted);
         }
         self.retire();
-        Ok(self.lanes.len())
+        self.lanes.len()
     }
 
     /// What was reached, for lanes still running too.

@@ -20,6 +20,24 @@ pub(crate) struct Piece<X> {
     pub(crate) method: &'static Tableau,
 }
 
+/// A step of some lanes, and whose it is: sample numbers, and rows in the initial state.
+pub(crate) struct Step<X> {
+    pub(crate) piece: Piece<X>,
+    pub(crate) samples: Vec<u64>,
+    pub(crate) index: Vec<usize>,
+}
+
+impl<X: State> Step<X> {
+    /// That of some of the lanes, ascending.
+    pub(crate) fn rows(&self, rows: &[usize]) -> Self {
+        Self {
+            piece: self.piece.rows(rows),
+            samples: rows.iter().map(|i| self.samples[*i]).collect(),
+            index: rows.iter().map(|i| self.index[*i]).collect(),
+        }
+    }
+}
+
 /// The rows of `x` with these indices, ascending.
 pub(crate) fn gather<X: State>(x: &X, rows: &[usize]) -> X {
     let mut out = x.zeros_like();
@@ -29,14 +47,15 @@ pub(crate) fn gather<X: State>(x: &X, rows: &[usize]) -> X {
 }
 
 impl<X: State> Piece<X> {
-    /// The step of one of the lanes.
-    pub(crate) fn row(&self, i: usize) -> Self {
+    /// The step of some of the lanes, ascending.
+    pub(crate) fn rows(&self, rows: &[usize]) -> Self {
+        let of = |values: &[f64]| rows.iter().map(|i| values[*i]).collect();
         Self {
-            y: gather(&self.y, &[i]),
-            k: self.k.iter().map(|k| gather(k, &[i])).collect(),
-            h: vec![self.h[i]],
-            start: vec![self.start[i]],
-            end: vec![self.end[i]],
+            y: gather(&self.y, rows),
+            k: self.k.iter().map(|k| gather(k, rows)).collect(),
+            h: of(&self.h),
+            start: of(&self.start),
+            end: of(&self.end),
             method: self.method,
         }
     }

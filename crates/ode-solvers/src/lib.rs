@@ -34,7 +34,11 @@ pub use error::{Error, Result};
 pub use events::{Crossing, Event, Found};
 pub use fixed::{solve_fixed, uniform_grid};
 pub use flow::{decode, encode, flow};
-pub use likelihood::{Likelihood, LikelihoodOptions, log_likelihood, log_normal};
+pub use likelihood::{
+    AugmentedOptions, ErrorBar, Likelihood, LikelihoodOptions, LogLikelihood, Probes,
+    SetLikelihood, Trace, TraceError, log_likelihood, log_likelihood_augmented, log_normal,
+    t_quantile,
+};
 pub use parallel::{in_chunks, solve_in_chunks};
 pub use problem::{Adaptive, Control, Samples};
 pub use solution::{LaneStats, LaneStatus, Solution};

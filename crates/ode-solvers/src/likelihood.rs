@@ -1,4 +1,4 @@
-//! Exact log-likelihood by the probability-flow ODE.
+//! Exact log-likelihood by the probability-flow ODE, with an error bar.
 //!
 //! Along a solution of `dx/dt = v(x, t)` the density obeys `d/dt log p_t(x_t) = −div v`, hence
 //!
@@ -9,74 +9,94 @@
 //! where π is the density that the flow is started from at T (Chen et al. 2018; Song et al. 2021, appendix D.2).
 //! The value is exact for the model (flow and π). With the exact score and `π = p_T` it is the data's own
 //! `log p_{t₀}`; with `π = N(0, σ_T² I)` it differs by the **prior mismatch** `log p_T(x_T) − log π(x_T)`.
+//!
+//! [`log_likelihood`] solves the state first and integrates the divergence along it afterwards, which needs few products
+//! with the Jacobian and yields an error bar. [`log_likelihood_augmented`] carries the integral beside the state, as
+//! score_sde does; it is there for comparison.
 
-use crate::adaptive::solve;
-use crate::error::Result;
-use crate::problem::{Adaptive, Samples};
-use crate::solution::Solution;
-use crate::tableau::Tableau;
-use ndarray::Array1;
+mod augmented;
+mod interval;
+mod nodes;
+mod set;
+mod trace;
+mod two_phase;
+
+pub use augmented::{AugmentedOptions, log_likelihood_augmented};
+pub use interval::{ErrorBar, TraceError, t_quantile};
+pub use set::SetLikelihood;
+pub use trace::{Probes, Signs, Trace};
+pub use two_phase::{LikelihoodOptions, log_likelihood};
+
+use crate::solution::{LaneStatus, Solution};
+use sde_core::State;
 use sde_core::error::{check, check_size};
-use sde_core::{Reverse, Score, State, Tolerance};
 
-/// The two parts of (L1) for each sample, and the latent it was carried to.
+/// (L1) for one sample: its two parts, in nats, and what is known of their errors.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LogLikelihood {
+    /// `log π(x_T)`.
+    pub log_prior: f64,
+    /// `∫ div v dt`, with the correction of (L2) where there is one.
+    pub int_div: f64,
+    /// That correction, `−∫ s·d dt`; 0 where there is none.
+    pub correction: f64,
+    /// What is known of the error.
+    pub errors: ErrorBar,
+    /// Evaluations of the model.
+    pub nfe: u32,
+    /// Products with its Jacobian; d of them for an exact divergence.
+    pub products: u32,
+    /// How the solve of the state ended.
+    pub status: LaneStatus,
+}
+
+impl LogLikelihood {
+    /// `log p_{t₀}(x)` under the model in nats; NaN where the solve did not reach T.
+    pub fn value(&self) -> f64 {
+        if self.status == LaneStatus::Done { self.int_div + self.log_prior } else { f64::NAN }
+    }
+
+    /// Half the width of a 95 % interval around [`value`](Self::value) in nats, (L4); `None` where a part of the error is
+    /// unknown.
+    pub fn half_width(&self) -> Option<f64> {
+        if self.status == LaneStatus::Done { self.errors.half_width() } else { None }
+    }
+}
+
+/// The log-likelihoods of a batch, and the latents it was carried to.
 #[derive(Clone, Debug)]
 pub struct Likelihood<X> {
-    /// The latent `x_T`, with time reached, status and work of each sample.
+    /// The latent `x_T`, with time reached, status and work of each sample; the work is that of the state alone.
     pub latent: Solution<X>,
-    /// `∫ div v dt` in nats.
-    pub int_div: Vec<f64>,
-    /// `log π(x_T)` in nats.
-    pub log_prior: Vec<f64>,
+    /// One entry for each sample.
+    pub samples: Vec<LogLikelihood>,
+}
+
+impl<X: State> Likelihood<X> {
+    /// Puts together what the methods found; `log_prior(x_T, out)` is evaluated here.
+    fn new(
+        latent: Solution<X>,
+        parts: impl IntoIterator<Item = ([f64; 2], ErrorBar, [u32; 2])>,
+        log_prior: impl FnOnce(&X, &mut [f64]) -> sde_core::Result<()>,
+    ) -> sde_core::Result<Self> {
+        let mut priors = vec![0.0; latent.status.len()];
+        log_prior(&latent.y, &mut priors)?;
+        let lanes = priors.into_iter().zip(&latent.status);
+        let samples = lanes.zip(parts).map(
+            |((log_prior, &status), ([int_div, correction], errors, work))| {
+                let [nfe, products] = work;
+                LogLikelihood { log_prior, int_div, correction, errors, nfe, products, status }
+            },
+        );
+        Ok(Self { samples: samples.collect(), latent })
+    }
 }
 
 impl<X> Likelihood<X> {
     /// `log p_{t₀}(x)` of each sample in nats, (L1). NaN where the solve did not reach T.
     pub fn log_density(&self) -> Vec<f64> {
-        let done = |s: &crate::LaneStatus| *s == crate::LaneStatus::Done;
-        let parts = self.int_div.iter().zip(&self.log_prior).zip(&self.latent.status);
-        parts.map(|((i, p), s)| if done(s) { i + p } else { f64::NAN }).collect()
+        self.samples.iter().map(LogLikelihood::value).collect()
     }
-}
-
-/// Options of [`log_likelihood`]: a tolerance for the state and one, in nats, for the integral of (L1).
-pub type LikelihoodOptions<T> = Adaptive<(T, Tolerance)>;
-
-/// Carries the samples from `t0` to `t1` with the integral of the exact divergence beside them (the augmented
-/// ODE), and evaluates `log_prior(x_T, out)` there. A lane's error is the larger of state and integral.
-///
-/// # Errors
-/// As [`solve`]; a `log_prior` that fails.
-pub fn log_likelihood<X, M>(
-    method: &'static Tableau,
-    start: impl Into<Samples<X>>,
-    (t0, t1): (f64, f64),
-    options: &LikelihoodOptions<X::Tolerance>,
-    flow: &mut Reverse<'_, X, M>,
-    log_prior: impl FnOnce(&X, &mut [f64]) -> sde_core::Result<()>,
-) -> Result<Likelihood<X>>
-where
-    X: State,
-    M: Score<X>,
-{
-    let Samples { x, numbers } = start.into();
-    let n = x.samples();
-    let start = Samples { x: (x, Array1::<f64>::zeros(n)), numbers };
-    let mut divergence = Vec::new();
-    let solution = solve(method, start, (t0, t1), options, |(x, _), at, (dx, dl)| {
-        divergence.resize(at.t.len(), 0.0);
-        flow.drift_and_divergence(x, at, dx, &mut divergence)?;
-        dl.fill_rows(|i, row| row.fill(divergence[i]));
-        Ok(())
-    })?;
-    let mut int_div = Array1::zeros(0);
-    let latent = solution.map(|(x, integral)| {
-        int_div = integral;
-        x
-    });
-    let mut prior = vec![0.0; n];
-    log_prior(&latent.y, &mut prior)?;
-    Ok(Likelihood { latent, int_div: int_div.to_vec(), log_prior: prior })
 }
 
 /// `log N(x; 0, std² I)` of each row: the terminal density of a process whose data have been forgotten.

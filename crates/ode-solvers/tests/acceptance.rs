@@ -8,8 +8,8 @@
 use ndarray::{Array2, array};
 use ode_solvers::{
     Adaptive, Control, DOP853, DOPRI5, EULER, HEUN, LaneStatus, MIDPOINT, RALSTON, RK4, RK23, RK45,
-    TSIT5, Tableau, VERN7, decode, encode, log_likelihood, solve, solve_at, solve_fixed,
-    uniform_grid,
+    TSIT5, Tableau, Trace, VERN7, decode, encode, log_likelihood_augmented, solve, solve_at,
+    solve_fixed, uniform_grid,
 };
 use sde_core::{GaussianMixture, Lanes, Result, Reverse, State, Tolerance, VpLinear};
 
@@ -210,7 +210,8 @@ fn a09_likelihood_is_the_closed_form_for_every_method() {
         let tol = Tolerance::both(1e-8);
         let options = Adaptive::new((tol, tol));
         let prior = |x: &Array2<f64>, out: &mut [f64]| log_p(x, 1.0, out);
-        let solved = log_likelihood(m, x.clone(), (1e-3, 1.0), &options, &mut flow, prior).unwrap();
+        let (span, how) = ((1e-3, 1.0), (&mut flow, Trace::Exact));
+        let solved = log_likelihood_augmented(m, x.clone(), span, &options, how, prior).unwrap();
         for (got, want) in solved.log_density().iter().zip(want) {
             assert!((got - want).abs() < 1e-6, "{}: {got} instead of {want}", m.name);
         }

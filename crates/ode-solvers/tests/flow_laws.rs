@@ -2,12 +2,18 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "support/wrong.rs"]
+mod wrong;
+
 use ndarray::{Array2, array};
-use ode_solvers::{Adaptive, RK45, decode, encode, log_likelihood, log_normal, solve};
-use sde_core::{
-    Divergence, Field, GaussianMixture, Lanes, Noise, Purpose, Result, Reverse, Score, Sde, State,
-    Tolerance, VpLinear,
+use ode_solvers::{
+    Adaptive, LikelihoodOptions, RK45, Trace, decode, encode, log_likelihood,
+    log_likelihood_augmented, log_normal, solve,
 };
+use sde_core::{
+    Field, GaussianMixture, Lanes, Noise, Purpose, Reverse, Score, Sde, State, Tolerance, VpLinear,
+};
+use wrong::Wrong;
 
 fn mixture_1d() -> GaussianMixture {
     let means = array![[-1.5], [0.4], [2.0]];
@@ -88,37 +94,6 @@ fn r49_the_flow_in_rho_is_the_flow_in_t() {
     assert!(in_rho.is_done() && error < 1e-8, "{error:e}");
 }
 
-/// A score that is wrong by a factor; its flow still has a density.
-struct Wrong<M>(M, f64);
-
-impl<X: State, M: Score<X>> Score<X> for Wrong<M> {
-    fn evaluate(&mut self, x: &X, at: Lanes<'_>, out: &mut Field<X>) -> Result<()> {
-        self.0.evaluate(x, at, out)?;
-        self.scale(at, out);
-        Ok(())
-    }
-    fn evaluate_with_divergence(
-        &mut self,
-        x: &X,
-        at: Lanes<'_>,
-        out: &mut Field<X>,
-        divergence: &mut Divergence,
-    ) -> Result<()> {
-        self.0.evaluate_with_divergence(x, at, out, divergence)?;
-        divergence.score.iter_mut().for_each(|d| *d *= self.1);
-        self.scale(at, out);
-        Ok(())
-    }
-}
-
-impl<M> Wrong<M> {
-    fn scale<X: State>(&self, at: Lanes<'_>, out: &mut Field<X>) {
-        let mut scaled = out.score.zeros_like();
-        scaled.combine(&[(&vec![self.1; at.t.len()], &out.score)]);
-        out.score.assign(&scaled);
-    }
-}
-
 /// (R62) `∫ exp(log p) dx = 1`, also for a wrong score: the cheapest test of every sign and factor.
 #[test]
 fn r62_the_likelihood_is_normalised() {
@@ -126,11 +101,15 @@ fn r62_the_likelihood_is_normalised() {
     let (low, h, n) = (-8.0, 0.01, 1600);
     let x = Array2::from_shape_fn((n, 1), |(i, _)| low + h * i as f64);
     for factor in [1.0, 1.1, 0.8] {
-        let mut flow = Reverse::probability_flow(&sde, Wrong(mixture.score(&sde), factor));
+        let mut flow = Reverse::probability_flow(
+            &sde,
+            Wrong { score: mixture.score(&sde), sde: &sde, factor },
+        );
         let options = Adaptive::new((Tolerance::both(1e-9), Tolerance::both(1e-9)));
         let prior = |x: &Array2<f64>, out: &mut [f64]| log_normal(x, sde.sigma(1.0), out);
+        let (span, how) = ((1e-3, 1.0), (&mut flow, Trace::Exact));
         let solved =
-            log_likelihood(&RK45, x.clone(), (1e-3, 1.0), &options, &mut flow, prior).unwrap();
+            log_likelihood_augmented(&RK45, x.clone(), span, &options, how, prior).unwrap();
         let total: f64 = solved.log_density().iter().map(|l| h * l.exp()).sum();
         assert!((total - 1.0).abs() < 1e-6, "score × {factor}: ∫ p = {total}");
     }
@@ -153,24 +132,16 @@ fn r58_likelihood_is_the_closed_form() {
         out.copy_from_slice(&log_p(x, 1.0));
         Ok(())
     };
-    let solved =
-        log_likelihood(&RK45, x.clone(), (0.0, 1.0), &Adaptive::new((tol, tol)), &mut flow, own)
-            .unwrap();
-    let again = log_likelihood(
-        &RK45,
-        x.clone(),
-        (0.0, 1.0),
-        &Adaptive::new((tol, tol)),
-        &mut flow,
-        |x: &_, out: &mut [f64]| log_normal(x, sde.sigma(1.0), out),
-    )
-    .unwrap();
+    let options = LikelihoodOptions::new(tol, Trace::Exact);
+    let solved = log_likelihood(&RK45, x.clone(), (0.0, 1.0), &options, &mut flow, own).unwrap();
+    let prior = |x: &_, out: &mut [f64]| log_normal(x, sde.sigma(1.0), out);
+    let again = log_likelihood(&RK45, x.clone(), (0.0, 1.0), &options, &mut flow, prior).unwrap();
     let mut gaussian = vec![0.0; 50];
     log_normal(&solved.latent.y, sde.sigma(1.0), &mut gaussian).unwrap();
     for (i, (value, want)) in solved.log_density().iter().zip(log_p(&x, 0.0)).enumerate() {
         assert!((value - want).abs() < 1e-7, "{i}: {value} instead of {want}");
         // What the model's value lacks is the prior mismatch at the latent, nothing else.
-        let mismatch = solved.log_prior[i] - gaussian[i];
+        let mismatch = solved.samples[i].log_prior - gaussian[i];
         assert!((want - again.log_density()[i] - mismatch).abs() < 1e-7, "{i}");
     }
 }
@@ -181,11 +152,11 @@ fn an_unfinished_solve_has_no_likelihood() {
     let (sde, mixture) = (VpLinear::default(), mixture_2d());
     let mut flow = Reverse::probability_flow(&sde, mixture.score(&sde));
     let tol = Tolerance::both(1e-9);
-    let mut options = Adaptive::new((tol, tol));
-    options.max_steps = 3;
+    let mut options = LikelihoodOptions::new(tol, Trace::Exact);
+    options.ode.max_steps = 3;
     let x = array![[0.1, 0.2]];
     let solved =
         log_likelihood(&RK45, x, (0.0, 1.0), &options, &mut flow, |x, out| log_normal(x, 1.0, out))
             .unwrap();
-    assert!(solved.log_density()[0].is_nan());
+    assert!(solved.log_density()[0].is_nan() && solved.samples[0].half_width().is_none());
 }

@@ -5,7 +5,7 @@
 
 use ndarray::Array2;
 use ode_solvers::{
-    Adaptive, Error, LaneStatus, LikelihoodOptions, RK45, Result, Samples, Solution, decode,
+    Adaptive, Error, LaneStatus, LikelihoodOptions, RK45, Result, Samples, Solution, Trace, decode,
     euler_maruyama, in_chunks, log_likelihood, log_normal, solve_in_chunks, uniform_grid,
 };
 use sde_core::error::check;
@@ -107,7 +107,7 @@ impl HostRun<'_> {
         tolerance: Tolerance,
     ) -> Result<Vec<PointLikelihood>> {
         self.check()?;
-        let options: LikelihoodOptions<_> = Adaptive::new((tolerance, tolerance));
+        let options = LikelihoodOptions::new(tolerance, Trace::Exact);
         let span = (self.t_min, self.sde.end());
         let chunks = in_chunks(x, 0, CHUNK, |chunk: Samples<Array2<f64>>| {
             let closed_form = self.mixture.log_densities(self.sde, &chunk.x, span.0)?;
@@ -118,11 +118,11 @@ impl HostRun<'_> {
             let log_terminal = self.mixture.log_densities(self.sde, &solved.latent.y, span.1)?;
             (self.on_done)(closed_form.len());
             let point = |i: usize| PointLikelihood {
-                int_div: solved.int_div[i],
+                int_div: solved.samples[i].int_div,
                 log_terminal: log_terminal[i],
-                log_prior: solved.log_prior[i],
+                log_prior: solved.samples[i].log_prior,
                 closed_form: closed_form[i],
-                nfe: solved.latent.stats[i].nfe,
+                nfe: solved.samples[i].nfe,
                 status: solved.latent.status[i],
             };
             Ok::<Vec<_>, Error>((0..closed_form.len()).map(point).collect())

@@ -7,16 +7,17 @@
 mod batches;
 
 use models::tch::Device;
-use models::{Batch, Description, NetworkScore, Trace, UNet};
+use models::{Batch, Description, NetworkScore, UNet};
 use ndarray::{ArrayD, ArrayViewD, Axis};
 use ode_solvers::{
-    Adaptive, LaneStatus, LikelihoodOptions, Solution, Tableau, euler_maruyama, log_likelihood,
-    log_normal, samplers, solve, solve_fixed,
+    Adaptive, AugmentedOptions, LikelihoodOptions, LogLikelihood, Solution, Tableau, Trace,
+    euler_maruyama, log_likelihood, log_likelihood_augmented, log_normal, samplers, solve,
+    solve_fixed,
 };
 use sde_core::reverse::noise_scale;
 use sde_core::{Lanes, Noise, Purpose, Reverse, Tolerance};
 
-use batches::{Watched, copy, join, on_host};
+use batches::{Watched, join, on_host};
 
 /// What stops a run. What stops one sample is its status.
 #[derive(Debug, thiserror::Error)]
@@ -121,30 +122,24 @@ pub fn sizes(shape: &[usize]) -> Vec<i64> {
     shape.iter().map(|&n| i64::try_from(n).unwrap_or(i64::MAX)).collect()
 }
 
-/// The likelihood of one point and the parts it is made of, in nats.
-#[derive(Clone, Copy, Debug)]
-pub struct Point {
-    /// `∫ div v dt`.
-    pub int_div: f64,
-    /// `log N(x_T; 0, σ_T² I)`.
-    pub log_prior: f64,
-    /// Evaluations of the network.
-    pub nfe: u32,
-    /// How the solve ended.
-    pub status: LaneStatus,
-}
+/// What a panel of a likelihood's quadrature may leave in nats, in units of atol. The estimate is cautious by about as much.
+const QUADRATURE: f64 = 100.0;
 
-impl Point {
-    /// `log p_{t_min}(x)` under the model; NaN unless the solve reached `t_max`.
-    pub fn log_likelihood(&self) -> f64 {
-        if self.status == LaneStatus::Done { self.int_div + self.log_prior } else { f64::NAN }
-    }
+/// How likelihoods are found.
+#[derive(Clone, Copy, Debug)]
+pub struct LikelihoodSettings<'a> {
+    /// The adaptive method that solves the ODE, and its tolerance. The augmented ODE takes the same, in nats, for the integral.
+    pub solver: (&'static Tableau, Tolerance),
+    /// How the divergence is found. Given probes belong to samples by number.
+    pub trace: Trace<'a, Batch>,
+    /// The integral of the divergence beside the state, as score_sde has it, and not after it. It tells no error.
+    pub augmented: bool,
 }
 
 impl NetworkRun<'_> {
     /// The network as a score.
-    fn network(&self, trace: Trace) -> NetworkScore<'_> {
-        NetworkScore::new(self.unet, self.description, trace).of_class(self.class)
+    fn network(&self) -> NetworkScore<'_> {
+        NetworkScore::new(self.unet, self.description).of_class(self.class)
     }
 
     /// Draws samples by reversing the process; row i of the result is sample i.
@@ -156,8 +151,7 @@ impl NetworkRun<'_> {
         let increments = Noise::new(self.seed, Purpose::Increment);
         let mut parts = Vec::new();
         for rows in self.batches(self.count(start)?) {
-            let network = self.network(Trace::Exact);
-            let mut score = Watched::new(network, self.on_progress, span, &rows);
+            let mut score = Watched::new(self.network(), self.on_progress, span, &rows);
             let x = self.noise(start, rows)?;
             if let Sampler::Diffusion(method, grid) = sampler {
                 let grid = samplers::Grid::new(sde, grid)?.to_data();
@@ -182,36 +176,35 @@ impl NetworkRun<'_> {
         join(parts, &self.description.shape)
     }
 
-    /// The likelihood at `t_min` of the rows of `x`: the integral of the divergence beside the state, each sample with its
-    /// own steps. The tolerance is one of the state and, in nats, of the integral.
+    /// The likelihood at `t_min` of the rows of `x`, each with its own steps.
     ///
     /// # Errors
     /// As [`draw`](Self::draw).
     pub fn likelihood(
         &self,
         x: &ArrayViewD<f64>,
-        (method, tolerance): (&'static Tableau, Tolerance),
-        trace: &Trace,
-    ) -> Result<Vec<Point>> {
+        settings: &LikelihoodSettings<'_>,
+    ) -> Result<Vec<LogLikelihood>> {
         let (sde, span) = (self.process()?, (self.t_min, self.t_max));
+        let LikelihoodSettings { solver: (method, tolerance), trace, augmented } = *settings;
         self.check_shape("the data", x.shape())?;
-        let options: LikelihoodOptions<_> = Adaptive::new((tolerance, tolerance));
         let mut points = Vec::new();
         for rows in self.batches(x.len_of(Axis(0))) {
-            let network = self.network(copy(trace));
-            let score = Watched::new(network, self.on_progress, span, &rows);
+            let score = Watched::new(self.network(), self.on_progress, span, &rows);
             let mut flow = Reverse::probability_flow(sde, score);
             let data = self.upload(x, rows)?;
-            let solved = log_likelihood(method, data, span, &options, &mut flow, |x, out| {
-                log_normal(x, sde.sigma(self.t_max), out)
-            })?;
+            let prior = |x: &Batch, out: &mut [f64]| log_normal(x, sde.sigma(self.t_max), out);
+            let solved = if augmented {
+                let options: AugmentedOptions<_> = Adaptive::new((tolerance, tolerance));
+                log_likelihood_augmented(method, data, span, &options, (&mut flow, trace), prior)
+            } else {
+                let quadrature = QUADRATURE * tolerance.atol;
+                let options =
+                    LikelihoodOptions { quadrature, ..LikelihoodOptions::new(tolerance, trace) };
+                log_likelihood(method, data, span, &options, &mut flow, prior)
+            }?;
             solved.latent.y.check()?;
-            points.extend((0..solved.int_div.len()).map(|i| Point {
-                int_div: solved.int_div[i],
-                log_prior: solved.log_prior[i],
-                nfe: solved.latent.stats[i].nfe,
-                status: solved.latent.status[i],
-            }));
+            points.extend(solved.samples);
         }
         Ok(points)
     }

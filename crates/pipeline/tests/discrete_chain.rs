@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use ndarray::array;
-use ode_solvers::{Adaptive, RK45, decode, encode, log_likelihood};
+use ode_solvers::{Adaptive, LikelihoodOptions, RK45, Trace, decode, encode, log_likelihood};
 use sde_core::chain::{BetaSchedule, ContinuousChain};
 use sde_core::{GaussianMixture, Reverse, Sde, Tolerance};
 
@@ -25,7 +25,7 @@ fn the_flow_of_ddpms_chain_has_the_closed_likelihood_and_returns() {
         out.copy_from_slice(&data.log_densities(&sde, z, end)?);
         Ok(())
     };
-    let options = Adaptive::new((tol, tol));
+    let options = LikelihoodOptions::new(tol, Trace::Exact);
     let solved = log_likelihood(&RK45, x.clone(), (t0, end), &options, &mut flow, own).unwrap();
     let closed = data.log_densities(&sde, &x, t0).unwrap();
     for (got, want) in solved.log_density().iter().zip(&closed) {

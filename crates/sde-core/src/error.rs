@@ -66,6 +66,11 @@ pub enum Error {
         /// What the file should hold.
         expected: &'static str,
     },
+    /// A score model without products with its Jacobian.
+    #[error(
+        "the score model has no products with its Jacobian: use the exact trace, or give it `evaluate_with_forms`"
+    )]
+    NoForms,
     /// A score model failed; its own error is the source.
     #[error("the score model failed: {0}")]
     Model(#[source] Box<dyn std::error::Error + Send + Sync>),

@@ -16,6 +16,7 @@
 
 mod bulk;
 mod component;
+mod forms;
 mod isotropic;
 mod jacobian;
 mod score;

@@ -89,6 +89,7 @@ pub struct Reverse<'a, X, M> {
     eta: Eta<'a>,
     field: Option<Field<X>>,
     divergence: Divergence,
+    forms: Vec<Divergence>,
     to_denoised: Vec<f64>,
     to_score: Vec<f64>,
 }
@@ -109,8 +110,9 @@ impl<'a, X: State, M: Score<X>> Reverse<'a, X, M> {
     /// The probability-flow ODE, η = 0.
     pub fn probability_flow(sde: &'a dyn Sde, score: M) -> Self {
         let (field, divergence) = (None, Divergence::default());
-        let (to_denoised, to_score) = (Vec::new(), Vec::new());
-        Self { sde, score, eta: Eta::Constant(0.0), field, divergence, to_denoised, to_score }
+        let (to_denoised, to_score, forms) = (Vec::new(), Vec::new(), Vec::new());
+        let eta = Eta::Constant(0.0);
+        Self { sde, score, eta, field, divergence, forms, to_denoised, to_score }
     }
 
     /// The forward process.
@@ -171,6 +173,46 @@ impl<'a, X: State, M: Score<X>> Reverse<'a, X, M> {
                 + self.to_score[i] * self.divergence.score[i];
         }
         Ok(())
+    }
+
+    /// As [`drift`](Self::drift), with the quadratic form `uᵀ (∂ drift/∂x) u` of each row for every probe u: `forms[k]` is
+    /// for `probes[k]`, shaped as `x`. Its mean over probes with `E u uᵀ = I` is the divergence.
+    ///
+    /// # Errors
+    /// As [`drift`](Self::drift); [`Error::NoForms`](crate::Error::NoForms) for models that have none.
+    pub fn drift_and_forms(
+        &mut self,
+        x: &X,
+        at: Lanes<'_>,
+        probes: &[X],
+        out: &mut X,
+        forms: &mut [Vec<f64>],
+    ) -> Result<()> {
+        at.check(x.samples())?;
+        check_alike("the drift", out, x)?;
+        check_size("forms of the probes", forms.len(), probes.len())?;
+        for (probe, form) in probes.iter().zip(&*forms) {
+            check_alike("a probe", probe, x)?;
+            check_size("forms of the batch", form.len(), x.samples())?;
+        }
+        self.set_coefficients(at.t, 1.0);
+        let field = self.field.get_or_insert_with(|| Field::like(x));
+        field.fit(x);
+        self.forms.resize_with(probes.len(), Divergence::default);
+        self.forms.iter_mut().for_each(|form| form.fit(at.t.len()));
+        self.score.evaluate_with_forms(x, at, probes, field, &mut self.forms)?;
+        out.combine(&[(&self.to_denoised, &field.denoised), (&self.to_score, &field.score)]);
+        for (form, of) in forms.iter_mut().zip(&self.forms) {
+            for (i, form) in form.iter_mut().enumerate() {
+                *form = self.to_denoised[i] * of.denoised[i] + self.to_score[i] * of.score[i];
+            }
+        }
+        Ok(())
+    }
+
+    /// D and s where the drift was evaluated last.
+    pub fn field(&self) -> Option<&Field<X>> {
+        self.field.as_ref()
     }
 
     /// The factors of D and s in (R3) at each row's time; sign −1 for the forward member.

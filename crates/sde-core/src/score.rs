@@ -8,7 +8,7 @@
 //! had from D, near α = 0 D cannot be had from s, and the velocity of the flow in its regular form needs D at
 //! one end of time and s at the other (see [`reverse`](crate::reverse)).
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::state::{Lanes, State};
 
 /// The posterior mean and the score at each row of a batch; buffers that a caller owns and reuses.
@@ -32,12 +32,18 @@ impl<X: State> Field<X> {
     }
 }
 
-/// Divergences of the two members of a [`Field`], one entry per row.
+/// Divergences of the two members of a [`Field`], or estimates of them by a probe u with `E u uᵀ = I`,
+///
+/// ```text
+/// tr ∂D/∂x = E uᵀ (∂D/∂x) u,     tr ∂s/∂x = E uᵀ (∂s/∂x) u;                                    (S2)
+/// ```
+///
+/// one entry per row.
 #[derive(Clone, Debug, Default)]
 pub struct Divergence {
-    /// `tr ∂D/∂x`.
+    /// `tr ∂D/∂x`, or `uᵀ (∂D/∂x) u`.
     pub denoised: Vec<f64>,
-    /// `tr ∂s/∂x`.
+    /// `tr ∂s/∂x`, or `uᵀ (∂s/∂x) u`.
     pub score: Vec<f64>,
 }
 
@@ -70,4 +76,21 @@ pub trait Score<X: State> {
         out: &mut Field<X>,
         divergence: &mut Divergence,
     ) -> Result<()>;
+
+    /// As [`evaluate`](Self::evaluate), with the quadratic forms of (S2) for every probe: `forms[k]` is for the batch
+    /// `probes[k]`, shaped as `x`. It costs one product with the Jacobian for each probe, where the divergence costs d.
+    ///
+    /// # Errors
+    /// As [`evaluate`](Self::evaluate); [`Error::NoForms`] unless the model has them.
+    fn evaluate_with_forms(
+        &mut self,
+        x: &X,
+        at: Lanes<'_>,
+        probes: &[X],
+        out: &mut Field<X>,
+        forms: &mut [Divergence],
+    ) -> Result<()> {
+        let _ = (x, at, probes, out, forms);
+        Err(Error::NoForms)
+    }
 }

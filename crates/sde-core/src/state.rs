@@ -129,8 +129,12 @@ pub trait State: Sized {
     fn compact(&mut self, keep: &[usize]);
     /// `self[to[i]] = src_i` for every row i of `src`.
     fn scatter(&mut self, to: &[usize], src: &Self);
+    /// Adds `⟨x_i, y_i⟩`, the Euclidean product of row i of `self` and of `y`, to `out_i`.
+    fn add_dot(&self, y: &Self, out: &mut [f64]);
     /// Adds `|x_i|²`, the squared Euclidean norm of row i, to `out_i`.
-    fn add_squared_norm(&self, out: &mut [f64]);
+    fn add_squared_norm(&self, out: &mut [f64]) {
+        self.add_dot(self, out);
+    }
     /// Overwrites every row with host numbers, in row-major order: the way noise enters.
     fn fill_rows(&mut self, fill: impl FnMut(usize, &mut [f64]));
     /// Number of scalars in one row.

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use ndarray::{Array2, Array3, array};
-use sde_core::{Field, GaussianMixture, Lanes, Reverse, Score, Sde, VpLinear};
+use sde_core::{Divergence, Field, GaussianMixture, Lanes, Reverse, Score, Sde, VpLinear};
 
 const WEIGHTS: [f64; 3] = [0.5, 0.3, 0.2];
 const VARIANCES: [f64; 3] = [0.09, 0.04, 0.16];
@@ -46,6 +46,39 @@ fn three_forms_of_one_covariance_agree() {
             }
         }
     }
+}
+
+/// (G10) against the matrices (G8) and `∂D/∂x = α Cov/σ²` by (G9).
+#[test]
+fn forms_are_those_of_the_matrices() {
+    let sde = VpLinear::default();
+    for mixture in &three_forms() {
+        let mut model = mixture.score(&sde);
+        for (t, u) in [(0.05, [1.0, -1.0]), (0.4, [0.3, 2.0]), (1.0, [-1.0, 1.0])] {
+            let (x, u) = (array![[0.2, 0.3], [-1.4, 0.8]], array![[u[0], u[1]], [u[1], u[0]]]);
+            let at = Lanes { t: &[t, t], sample: &[0, 1] };
+            let (mut out, mut forms) = (Field::like(&x), [Divergence::default()]);
+            model.evaluate_with_forms(&x, at, &[u.clone()], &mut out, &mut forms).unwrap();
+            for i in 0..2 {
+                let (x, u) = (x.row(i).to_vec(), u.row(i));
+                let k = sde.coefficients(t);
+                let of_score = u.dot(&model.score_jacobian(&x, t).unwrap().dot(&u));
+                let covariance = model.posterior_covariance(&x, t).unwrap();
+                let of_denoised = k.alpha / (k.sigma * k.sigma) * u.dot(&covariance.dot(&u));
+                for (found, want) in
+                    [(forms[0].score[i], of_score), (forms[0].denoised[i], of_denoised)]
+                {
+                    assert!((found - want).abs() < 1e-11 * (1.0 + want.abs()), "{found} {want}");
+                }
+            }
+        }
+    }
+    let (x, mut out) = (array![[0.2, 0.3]], Field::like(&array![[0.0, 0.0]]));
+    let (at, wrong) = (Lanes { t: &[0.5], sample: &[0] }, [array![[1.0]]]);
+    let mixture = &three_forms()[0];
+    let mut forms = [Divergence::default()];
+    let refused = mixture.score(&sde).evaluate_with_forms(&x, at, &wrong, &mut out, &mut forms);
+    assert!(refused.unwrap_err().to_string().contains("a probe"));
 }
 
 /// The score is the gradient of the log-density, its divergence the Laplacian; likewise for D.

@@ -1,7 +1,7 @@
 //! What lies inside accepted steps: events, and states to save.
 
 use super::Solver;
-use crate::dense::{Piece, gather};
+use crate::dense::{Piece, Step, gather};
 use crate::error::{Error, Result};
 use crate::events::{Event, Found, Watch};
 use crate::solution::LaneStatus;
@@ -32,6 +32,16 @@ where
     /// The events found so far.
     pub fn found(&self) -> &[Found<X>] {
         self.watch.as_ref().map_or(&[], |watch| &watch.found)
+    }
+
+    /// The step that was just accepted, of the lanes whose it was.
+    pub(crate) fn accepted_step(&mut self) -> Result<Step<X>> {
+        let rows: Vec<usize> = (0..self.lanes.len()).filter(|row| self.accepted[*row]).collect();
+        Ok(Step {
+            samples: rows.iter().map(|row| self.samples[*row]).collect(),
+            index: rows.iter().map(|row| self.lanes[*row].index).collect(),
+            piece: self.piece(&rows)?,
+        })
     }
 
     /// Finds events and saves states in the steps that were just accepted, before `y` and `k_0` move on.
@@ -101,7 +111,7 @@ where
             if !watch.wants(lane) {
                 continue;
             }
-            if let Some(stop) = watch.find(&piece.row(i), lane, self.samples[row])? {
+            if let Some(stop) = watch.find(&piece.rows(&[i]), lane, self.samples[row])? {
                 lane.t = stop.t;
                 lane.status = LaneStatus::Event { event: stop.event, t: stop.t };
                 self.z.scatter(&[row], &stop.y);

@@ -2,8 +2,7 @@
 
 use std::ops::Range;
 
-use models::tch::Tensor;
-use models::{Batch, NetworkScore, Trace};
+use models::{Batch, NetworkScore};
 use ndarray::{ArrayD, ArrayViewD, Axis, IxDyn, Slice};
 use ode_solvers::{Samples, Solution};
 use sde_core::error::check;
@@ -121,15 +120,6 @@ pub(super) fn join(
     Ok(whole.map(|()| y))
 }
 
-/// The same trace for another batch; probes that were given share their memory.
-pub(super) fn copy(trace: &Trace) -> Trace {
-    match trace {
-        Trace::Exact => Trace::Exact,
-        Trace::Signs { seed, probes } => Trace::Signs { seed: *seed, probes: *probes },
-        Trace::Given(probes) => Trace::Given(Tensor::shallow_clone(probes)),
-    }
-}
-
 /// A network whose evaluations are reported.
 #[derive(Debug)]
 pub(super) struct Watched<'a> {
@@ -191,5 +181,17 @@ impl Score<Batch> for Watched<'_> {
     ) -> sde_core::Result<()> {
         self.progress.tell(at);
         self.network.evaluate_with_divergence(x, at, out, divergence)
+    }
+
+    fn evaluate_with_forms(
+        &mut self,
+        x: &Batch,
+        at: Lanes<'_>,
+        probes: &[Batch],
+        out: &mut Field<Batch>,
+        forms: &mut [Divergence],
+    ) -> sde_core::Result<()> {
+        self.progress.tell(at);
+        self.network.evaluate_with_forms(x, at, probes, out, forms)
     }
 }

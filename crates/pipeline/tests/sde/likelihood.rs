@@ -46,15 +46,47 @@ fn likelihood_reports_what_it_found() {
     assert!((s["bits_per_dim"].as_f64().unwrap() - bits).abs() < 1e-12);
     let parts = s["log_prior"].as_f64().unwrap() + s["int_div"].as_f64().unwrap();
     assert!((nats - parts).abs() < 1e-9 * nats.abs());
+    let number = |key: &str| s[key].as_f64().unwrap();
+    let sum = number("ode_error") + number("quadrature_error"); // the trace is exact
+    assert!((number("half_width_95") - sum).abs() < 1e-12 && number("se") == 0.0);
+    assert!(
+        report["mean"]["half_width_95"].as_f64().unwrap() > report["mean"]["se"].as_f64().unwrap()
+    );
     let people = sde(&folder, args);
     assert!(text(&people.stdout).contains("bits/dim") && people.status.success());
+    assert!(text(&people.stdout).contains("lower --rtol and --atol"));
+}
+
+/// The default: fresh probes at each node, and an interval that holds the exact value.
+#[test]
+fn intervals_hold_the_exact_value() {
+    let folder = folder();
+    points(&folder, 2);
+    let args = "likelihood --model net --data x.npy";
+    let tight = format!("{args} --trace exact --rtol 1e-3 --atol 1e-3");
+    let exact = nats(&json(&folder, &tight));
+    let report = json(&folder, &format!("{args} --probes 4 --rtol 1e-3 --atol 1e-3 --seed 3"));
+    assert_eq!((&report["method"], &report["trace"]), (&"two-phase".into(), &"hutchinson".into()));
+    for (exact, s) in exact.iter().zip(report["samples"].as_array().unwrap()) {
+        let [value, half, se, dof] =
+            ["log_likelihood", "half_width_95", "se", "dof"].map(|key| s[key].as_f64().unwrap());
+        assert!((value - exact).abs() < half, "{value} ± {half} for {exact}");
+        assert!(se > 0.0 && dof > 1.0 && half < 6.0 * se, "{half} {se}");
+    }
+    let one = json(&folder, &format!("{args} --probes 1 --rtol 1e-3 --atol 1e-3"));
+    assert!(one["samples"][0]["half_width_95"].is_null() && one["samples"][0]["se"].is_null());
+    let classical = json(&folder, &format!("{args} --method augmented --rtol 1e-3 --atol 1e-3"));
+    assert!(classical["samples"][0]["ode_error"].is_null());
+    assert!(classical["mean"]["half_width_95"].is_null());
+    let refused = complaint(&folder, &format!("{args} --probe-file p.npy"), 2);
+    assert!(refused.contains("expected --method augmented"), "{refused}");
 }
 
 #[test]
 fn a_full_set_of_probes_is_the_exact_trace_and_random_ones_agree_with_it() {
     let folder = folder();
     points(&folder, 3);
-    let args = "likelihood --model net --data x.npy --solver rk23 --rtol 1e-2 --atol 1e-2";
+    let args = "likelihood --model net --data x.npy --method augmented --solver rk23 --rtol 1e-2 --atol 1e-2";
     let exact = nats(&json(&folder, &format!("{args} --trace exact")));
     let probes = Array5::from_shape_fn((64, 3, 1, 8, 8), |(k, .., i, j)| {
         if k == 8 * i + j { 8.0 } else { 0.0 } // √d e_k: the mean of u uᵀ over k is the identity

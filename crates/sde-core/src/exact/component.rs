@@ -42,7 +42,7 @@ impl Scratch {
 
 impl<'a> Components<'a> {
     /// Mean, eigenvalues and eigenvectors of component k.
-    fn at(self, k: usize) -> (&'a [f64], &'a [f64], Option<&'a [f64]>) {
+    pub(super) fn at(self, k: usize) -> (&'a [f64], &'a [f64], Option<&'a [f64]>) {
         let (d, row) = (self.d, k * self.d..(k + 1) * self.d);
         let vectors = self.vectors.map(|q| &q[k * d * d..(k + 1) * d * d]);
         (&self.means[row.clone()], &self.values[row], vectors)

@@ -5,7 +5,7 @@ use super::{GaussianMixture, Shape};
 use crate::error::{Result, check_size};
 use crate::score::{Divergence, Field, Score};
 use crate::sde::Sde;
-use crate::state::{Lanes, State};
+use crate::state::{Lanes, State, check_alike};
 use ndarray::{Array, Array2, RemoveAxis};
 
 /// The exact score of a mixture under a process. Cheap to make: one for each thread.
@@ -148,6 +148,14 @@ impl MixtureScore<'_> {
         }
     }
 
+    /// The quadratic forms (G10), centred at `score` and `denoised`.
+    fn forms(&self, x: &[f64], n: Noised, u: &[f64], at: (&[f64], &[f64])) -> (f64, f64) {
+        match self.mixture.shape() {
+            Shape::Isotropic(c) => c.forms(x, n, &self.weights, u, at),
+            Shape::General(c) => c.forms(x, n, &self.weights, u, at),
+        }
+    }
+
     /// Runs `f(self, row, x_i, t_i, s_i, D_i)` over the rows of a batch.
     fn for_rows<D: RemoveAxis>(
         &mut self,
@@ -200,6 +208,31 @@ impl<D: RemoveAxis> Score<Array<f64, D>> for MixtureScore<'_> {
             let values = this.second_moments(x, n, score, denoised);
             divergence.score[i] = values.div_score;
             divergence.denoised[i] = values.div_denoised;
+        })
+    }
+
+    fn evaluate_with_forms(
+        &mut self,
+        x: &Array<f64, D>,
+        at: Lanes<'_>,
+        probes: &[Array<f64, D>],
+        out: &mut Field<Array<f64, D>>,
+        forms: &mut [Divergence],
+    ) -> Result<()> {
+        check_size("forms of the probes", forms.len(), probes.len())?;
+        forms.iter_mut().for_each(|form| form.fit(at.t.len()));
+        probes.iter().try_for_each(|u| check_alike("a probe", u, x))?;
+        let d = x.sample_len();
+        let probes: Vec<_> = probes.iter().map(|u| u.as_standard_layout()).collect();
+        let probes: Vec<_> = probes.iter().map(|u| u.as_slice().unwrap_or_default()).collect();
+        self.for_rows(x, at, out, |this, i, x, t, score, denoised| {
+            let n = this.noised(t);
+            this.responsibilities(x, n);
+            this.means(x, n, score, denoised);
+            for (u, form) in probes.iter().zip(&mut *forms) {
+                let u = &u[i * d..(i + 1) * d];
+                (form.score[i], form.denoised[i]) = this.forms(x, n, u, (score, denoised));
+            }
         })
     }
 }

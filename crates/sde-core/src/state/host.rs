@@ -174,11 +174,11 @@ impl<D: RemoveAxis> State for Array<f64, D> {
         });
     }
 
-    fn add_squared_norm(&self, out: &mut [f64]) {
+    fn add_dot(&self, y: &Self, out: &mut [f64]) {
         let n = self.sample_len().max(1);
-        with_flat(self, |x| {
-            for (o, row) in out.iter_mut().zip(x.chunks_exact(n)) {
-                *o += row.iter().map(|v| v * v).sum::<f64>();
+        with_flat2(self, y, |x, y| {
+            for ((o, x), y) in out.iter_mut().zip(x.chunks_exact(n)).zip(y.chunks_exact(n)) {
+                *o += x.iter().zip(y).map(|(x, y)| x * y).sum::<f64>();
             }
         });
     }

@@ -92,9 +92,9 @@ impl<A: State, B: State> State for (A, B) {
         self.0.scatter(to, &src.0);
         self.1.scatter(to, &src.1);
     }
-    fn add_squared_norm(&self, out: &mut [f64]) {
-        self.0.add_squared_norm(out);
-        self.1.add_squared_norm(out);
+    fn add_dot(&self, y: &Self, out: &mut [f64]) {
+        self.0.add_dot(&y.0, out);
+        self.1.add_dot(&y.1, out);
     }
     fn fill_rows(&mut self, mut fill: impl FnMut(usize, &mut [f64])) {
         let (a, b) = (self.0.sample_len(), self.1.sample_len());

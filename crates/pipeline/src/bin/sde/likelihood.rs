@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use clap::builder::PossibleValuesParser;
-use models::{Batch, Trace};
-use ndarray::{ArrayD, Axis};
+use models::Batch;
+use ndarray::{ArrayD, ArrayViewD, Axis};
+use ode_solvers::{LogLikelihood, Trace};
 use pipeline::cli::{Usage, whole};
 use pipeline::data::array;
 use pipeline::models;
-use pipeline::network::{Point, sizes};
+use pipeline::network::{LikelihoodSettings, sizes};
 use pipeline::output::{prepare, write_whole};
 
 use crate::data::{Points, Source};
@@ -24,6 +25,8 @@ use crate::session::Session;
 use crate::solver;
 use report::Report;
 
+/// The method that integrates the divergence after the state.
+const TWO_PHASE: &str = "two-phase";
 /// Samples on the device together unless `--batch` says otherwise.
 const BATCH: usize = 64;
 /// The most dimensions whose trace is exact unless `--trace` says otherwise.
@@ -34,7 +37,8 @@ const EXACT: usize = 64;
 #[command(after_help = "\
 Integer data (pictures, IDX, bytes) are dequantised with uniform noise, keyed by --seed and the sample's position: the
 mean is then a lower bound on the discrete log-likelihood. Floats are model coordinates: the result is the model's density
-at t_min. Log-likelihoods are in nats; what the program cannot tell yet (errors of solver and trace) is null in the JSON.
+at t_min. Log-likelihoods are in nats. The two-phase method tells the error of each: of the trace (from 2 probes on), of the
+solver and of the quadrature; the half-width of a 95 % interval is their sum. What a method cannot tell is null in the JSON.
 
 Example: sde likelihood --model runs/digits --data digits:test --rtol 1e-6 --atol 1e-6 --seed 1 --out out/nll.json")]
 pub(crate) struct LikelihoodFlags {
@@ -43,8 +47,8 @@ pub(crate) struct LikelihoodFlags {
     /// A data file, a directory of images, or the compiled-in digits: digits:train, digits:validation, digits:test.
     #[arg(long, value_name = "FILE|DIR")]
     data: String,
-    /// The integral of the divergence beside the state; two-phase comes with a later version.
-    #[arg(long, default_value = "augmented", value_parser = ["augmented"])]
+    /// The integral of the divergence after the state, corrected and with an error, or beside it as score_sde has it.
+    #[arg(long, default_value = "two-phase", value_parser = [TWO_PHASE, "augmented"])]
     method: String,
     /// The adaptive method that solves the ODE.
     #[arg(long, default_value = "rk45", value_parser = PossibleValuesParser::new(solver::adaptive()))]
@@ -54,10 +58,10 @@ pub(crate) struct LikelihoodFlags {
     /// The divergence: exact (d passes backward), Hutchinson's estimator, or exact up to 64 dimensions.
     #[arg(long, default_value = "auto", value_parser = ["auto", "exact", "hutchinson"])]
     trace: String,
-    /// Random probes of Hutchinson's estimator, fixed along a path; 1 when absent, as Song et al. (2021) have it.
+    /// Random probes of Hutchinson's estimator: 2 by default, new ones at each node; 1 for augmented, the same along a path.
     #[arg(long, value_name = "K", value_parser = whole(1, 1_000_000), allow_negative_numbers = true)]
     probes: Option<u64>,
-    /// The probes themselves, [K, B, …] for B samples: .npy or .safetensors (its tensor `probes`).
+    /// The probes themselves, [K, B, …] for B samples, with --method augmented: .npy or .safetensors (its tensor `probes`).
     #[arg(long, value_name = "FILE", conflicts_with = "probes")]
     probe_file: Option<PathBuf>,
     /// Noise that makes points of integer data: uniform for them, none for floats.
@@ -93,8 +97,12 @@ pub(crate) fn run(flags: &LikelihoodFlags, common: &Common) -> Result<(), Box<dy
     let progress = Progress::new(&session, "likelihood:", n);
     let tell = |done| progress.at(done);
     let method = solver::method(&flags.solver).ok_or("no such solver")?; // the flag has one of the names
-    let how = (method, flags.tolerance.tolerance());
-    let found = model.run(&session, BATCH, &tell).likelihood(&points.x.view(), how, &trace)?;
+    let settings = LikelihoodSettings {
+        solver: (method, flags.tolerance.tolerance()),
+        trace: trace.borrowed(),
+        augmented: flags.method != TWO_PHASE,
+    };
+    let found = model.run(&session, BATCH, &tell).likelihood(&points.x.view(), &settings)?;
     progress.finish();
 
     let report = flags.report(&points, &found, &trace, model.interval());
@@ -117,46 +125,71 @@ impl LikelihoodFlags {
             Some((flag, _)) if self.trace == "exact" => Err(Usage(format!(
                 "found {flag} beside --trace exact, expected --trace hutchinson"
             ))),
+            _ if self.probe_file.is_some() && self.method == TWO_PHASE => Err(Usage(
+                "found --probe-file beside --method two-phase, whose probes are new at each node, expected --method augmented"
+                    .into(),
+            )),
             _ => Ok(()),
         }
     }
 
     /// How the divergence is found: probes that are asked for are used.
-    fn trace(&self, points: &Points, session: &Session<'_>) -> Result<Trace, Box<dyn Error>> {
+    fn trace(&self, points: &Points, session: &Session<'_>) -> Result<OwnTrace, Box<dyn Error>> {
         if let Some(path) = &self.probe_file {
             let probes = array(path, "probes")?;
             check_probes(path, &probes, points.x.shape())?;
-            let values: Vec<f64> = probes.iter().copied().collect();
-            let probes = Batch::from_host(&values, &sizes(probes.shape()), session.device)?;
-            return Ok(Trace::Given(probes.tensor().f_detach()?));
+            let upload = |probe: ArrayViewD<'_, f64>| {
+                let values: Vec<f64> = probe.iter().copied().collect();
+                Batch::from_host(&values, &sizes(probe.shape()), session.device)
+            };
+            let probes: Result<_, _> = probes.outer_iter().map(upload).collect();
+            return Ok(OwnTrace::Given(probes?));
         }
         let d: usize = points.x.shape()[1..].iter().product();
         let auto = self.trace == "auto" && self.probes.is_none() && d <= EXACT;
         Ok(if auto || self.trace == "exact" {
-            Trace::Exact
+            OwnTrace::Exact
         } else {
-            let probes = u32::try_from(self.probes.unwrap_or(1))?;
-            Trace::Signs { seed: session.common.seed(), probes }
+            let usual = if self.method == TWO_PHASE { 2 } else { 1 };
+            let count = u32::try_from(self.probes.unwrap_or(usual))?;
+            OwnTrace::Signs { count, seed: session.common.seed() }
         })
     }
 
     fn report<'a>(
         &'a self,
         points: &Points,
-        found: &[Point],
-        trace: &Trace,
+        found: &[LogLikelihood],
+        trace: &OwnTrace,
         (t_min, t_max): (f64, f64),
     ) -> Report<'a> {
         let (trace, probes) = match trace {
-            Trace::Exact => ("exact", None),
-            Trace::Signs { probes, .. } => ("hutchinson", Some(i64::from(*probes))),
-            Trace::Given(probes) => ("hutchinson", probes.size().first().copied()),
+            OwnTrace::Exact => ("exact", None),
+            OwnTrace::Signs { count, .. } => ("hutchinson", Some(*count as usize)),
+            OwnTrace::Given(probes) => ("hutchinson", Some(probes.len())),
         };
         let d = points.x.shape()[1..].iter().product();
         let meaning =
             if points.dequantised { "discrete_lower_bound" } else { "model_density_at_t_min" };
         let head = report::Head { method: &self.method, trace, probes, t_min, t_max, meaning };
         Report::new(head, d, points.levels, found)
+    }
+}
+
+/// A [`Trace`] with its probes.
+enum OwnTrace {
+    Exact,
+    Signs { count: u32, seed: u64 },
+    Given(Vec<Batch>),
+}
+
+impl OwnTrace {
+    fn borrowed(&self) -> Trace<'_, Batch> {
+        match self {
+            Self::Exact => Trace::Exact,
+            Self::Signs { count, seed } => Trace::signs(*count, *seed),
+            Self::Given(probes) => Trace::Given(probes),
+        }
     }
 }
 

@@ -1,0 +1,95 @@
+//! The mean log-likelihood of a set of samples, and what is known of it.
+
+use super::LogLikelihood;
+use super::interval::{ErrorBar, TraceError, t_quantile};
+use sde_core::Summary;
+
+/// The mean over samples, with two kinds of error kept apart: of the number, and of having only so many samples.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SetLikelihood {
+    /// How many samples.
+    pub samples: usize,
+    /// Mean and standard error over the samples, in nats. The noise of the traces is part of their spread.
+    pub mean: Summary,
+    /// The error of the mean as a number for these samples: statistical parts added in quadrature, the others linearly.
+    pub errors: ErrorBar,
+}
+
+impl SetLikelihood {
+    /// The mean of these; NaN of none, and where a solve did not reach T.
+    pub fn of(samples: &[LogLikelihood]) -> Self {
+        let n = samples.len() as f64;
+        let values: Vec<f64> = samples.iter().map(LogLikelihood::value).collect();
+        let mean = |part: fn(&ErrorBar) -> Option<f64>| {
+            let sum: Option<f64> = samples.iter().map(|s| part(&s.errors)).sum();
+            sum.map(|sum| sum / n)
+        };
+        let traces: Option<Vec<TraceError>> = samples.iter().map(|s| s.errors.trace).collect();
+        let errors = ErrorBar {
+            trace: traces.map(|traces| TraceError::of_mean(&traces)),
+            ode: mean(|e| e.ode),
+            quadrature: mean(|e| e.quadrature),
+        };
+        Self { samples: samples.len(), mean: Summary::of(&values), errors }
+    }
+
+    /// Half the width of a 95 % interval for the mean of the law that the samples come from: Student's t of their spread, and
+    /// the errors of solver and quadrature. `None` where these are unknown, and for a single sample, which has no spread.
+    pub fn half_width(&self) -> Option<f64> {
+        let spread = t_quantile(self.samples as f64 - 1.0) * self.mean.standard_error;
+        Some(spread + self.errors.ode? + self.errors.quadrature?).filter(|w| w.is_finite())
+    }
+}
+
+impl TraceError {
+    /// That of a mean of independent estimates, by (L4) again.
+    fn of_mean(parts: &[Self]) -> Self {
+        let n = parts.len() as f64;
+        let (mut sum, mut squared) = (0.0, 0.0);
+        for part in parts {
+            let variance = (part.standard_error / n).powi(2);
+            sum += variance;
+            squared += variance * variance / part.dof;
+        }
+        let dof = if sum == 0.0 { f64::INFINITY } else { sum * sum / squared };
+        Self { standard_error: sum.sqrt(), dof }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::solution::LaneStatus;
+
+    fn sample(value: f64, standard_error: f64, ode: Option<f64>) -> LogLikelihood {
+        let trace = Some(TraceError { standard_error, dof: 4.0 });
+        LogLikelihood {
+            log_prior: 0.0,
+            int_div: value,
+            correction: 0.0,
+            errors: ErrorBar { trace, ode, quadrature: Some(0.01) },
+            nfe: 0,
+            products: 0,
+            status: LaneStatus::Done,
+        }
+    }
+
+    #[test]
+    fn statistical_parts_add_in_quadrature_and_others_linearly() {
+        let set = SetLikelihood::of(&[sample(1.0, 0.3, Some(0.1)), sample(3.0, 0.4, Some(0.3))]);
+        let trace = set.errors.trace.unwrap();
+        assert!((trace.standard_error - 0.25).abs() < 1e-15); // √(0.09 + 0.16)/2
+        assert!(
+            (trace.dof - 0.0625 * 0.0625 / (0.0225_f64.powi(2) + 0.04_f64.powi(2)) * 4.0).abs()
+                < 1e-9
+        );
+        assert!(
+            (set.mean.mean - 2.0).abs() < 1e-15 && (set.mean.standard_error - 1.0).abs() < 1e-15
+        );
+        assert!((set.errors.ode.unwrap() - 0.2).abs() < 1e-15);
+        assert!((set.half_width().unwrap() - (12.706_205 + 0.21)).abs() < 1e-5);
+        let unknown = SetLikelihood::of(&[sample(1.0, 0.3, None), sample(3.0, 0.4, Some(0.3))]);
+        assert!(unknown.half_width().is_none() && unknown.errors.half_width().is_none());
+        assert!(SetLikelihood::of(&[sample(1.0, 0.3, Some(0.1))]).half_width().is_none());
+    }
+}

@@ -8,6 +8,8 @@
 //! the caller squares and averages it there.
 
 pub mod bound;
+pub mod elbo;
+pub mod ideal;
 pub mod perturb;
 pub mod residual;
 pub mod times;

@@ -18,9 +18,11 @@ mod bulk;
 mod component;
 mod isotropic;
 mod jacobian;
+mod line;
 mod score;
 
 pub use jacobian::{Asymmetry, asymmetry};
+pub use line::LinePoint;
 pub use score::{MixtureScore, PointValues};
 
 use crate::error::{Error, Result, check, check_size};

@@ -57,7 +57,7 @@ pub mod moments;
 pub mod noise;
 pub mod parametrisation;
 pub mod prior;
-mod quadrature;
+pub mod quadrature;
 pub mod reverse;
 pub mod score;
 pub mod sde;

@@ -6,7 +6,6 @@
 //! L_T = ½ [d (−ᾱ_T − ln(1−ᾱ_T)) + ᾱ_T |x_0|²],   L_0 = (d/2) ln 2πs_1² + e_1/(2 s_1²),
 //! L_{t−1} = ½ [d (β̃/s² − 1 − ln(β̃/s²)) + c² e_t/s²],   e_t = E|x_0 − x̂_0(x_t)|²                   (E3)
 //! L_{t−1} = w_y E|y − ŷ|²  where s² = β̃,   w_y = w_x0 (∂x̂_0/∂ŷ)²                                   (E4)
-//! Σ_{t=2…T} L_{t−1} = E_{t~q} L_{t−1}/q(t)                                                         (E5)
 //! ```
 //!
 //! L_T compares the end of the chain with the prior N(0, I), each L_{t−1} the step that the model takes, of variance
@@ -17,7 +16,8 @@
 //! (E4) holds for every prediction y of `sde_core::Prediction`, with the *conditional* target: for the score that is
 //! `−ε/√(1−ᾱ)` and not `∇ log p_t`. Against the marginal score the best model would have the loss 0 and the sum would
 //! vanish, which is no bound. The weights matter: `|ε − ε̂|² = SNR |x_0 − x̂_0|² = (1−ᾱ)|s − ŝ|²`, so three losses without
-//! weights are three losses. (E5) with uniform t has the factor T − 1.
+//! weights are three losses. A sum over t is T − 1 times its
+//! mean over uniform t, (E5).
 
 use sde_core::chain::{DdpmChain, DdpmStep, Variance};
 use sde_core::error::{check, check_size};

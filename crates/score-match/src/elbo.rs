@@ -22,7 +22,9 @@
 use sde_core::chain::{DdpmChain, DdpmStep, Variance};
 use sde_core::error::{check, check_size};
 use sde_core::sde::Coefficients;
-use sde_core::{Error, Prediction, Result};
+use sde_core::{Error, Lanes, Noise, Prediction, Result, Score, State};
+
+use crate::residual::evaluate;
 
 /// (E1) in nats, with `square = |μ − μ̂|²`, the variances `(v, w)` and the dimension d; infinite for v = 0.
 pub fn gaussian_kl(square: f64, (v, w): (f64, f64), d: usize) -> f64 {
@@ -128,6 +130,42 @@ impl ReverseVariance<'_> {
             Self::Small | Self::Large => step.beta,
         }
     }
+}
+
+/// (E2) of each sample of `x0` under a model, from one noise at each step: every term is unbiased.
+///
+/// `time(t)` is what the model calls step t, `sample` has the numbers of the samples; `source` is keyed by them and by t.
+/// The cost is T evaluations of the batch.
+///
+/// # Errors
+/// As [`ChainElbo::of_errors`], when sizes disagree, and those of the model.
+pub fn estimate<X: State, M: Score<X>>(
+    chain: &DdpmChain,
+    variance: ReverseVariance<'_>,
+    model: &mut M,
+    (x0, sample): (&X, &[u64]),
+    (source, time): (Noise, &dyn Fn(usize) -> f64),
+) -> Result<Vec<ChainElbo>> {
+    let n = x0.samples();
+    let mut errors = vec![Vec::with_capacity(chain.steps()); n];
+    let (mut noise, mut error) = (x0.zeros_like(), x0.zeros_like());
+    let (ones, minus) = (vec![1.0; n], vec![-1.0; n]);
+    for step in chain.iter() {
+        source.fill(sample, step.t as u32, &mut noise)?;
+        let times = vec![time(step.t); n];
+        let at = Lanes { t: &times, sample };
+        let field = evaluate(&vec![level(&step); n], model, x0, &noise, at)?;
+        error.combine(&[(&ones, x0), (&minus, &field.denoised)]);
+        let mut squares = vec![0.0; n];
+        error.add_squared_norm(&mut squares);
+        errors.iter_mut().zip(squares).for_each(|(errors, e)| errors.push(e));
+    }
+    let mut squares = vec![0.0; n];
+    x0.add_squared_norm(&mut squares);
+    let of = |(errors, square): (&Vec<f64>, f64)| {
+        ChainElbo::of_errors(chain, variance, errors, square, x0.sample_len())
+    };
+    errors.iter().zip(squares).map(of).collect()
 }
 
 /// The noise level `α = √ᾱ_t, σ = √(1−ᾱ_t)` of a step, without derivatives: a velocity is not determined by it.

@@ -143,7 +143,7 @@ pub(crate) fn weighted<X: State>(r: &X, weights: &[f64]) -> Result<Summary> {
 }
 
 /// What the model says of the noised batch.
-fn evaluate<X: State, M: Score<X>>(
+pub(crate) fn evaluate<X: State, M: Score<X>>(
     levels: &[Coefficients],
     model: &mut M,
     x0: &X,

@@ -295,6 +295,35 @@ fn r24_random_steps_estimate_the_sum() {
     assert!(weighted.standard_error < 0.7 * plain.standard_error, "{plain:?} {weighted:?}");
 }
 
+/// The terms of a batch under a model are those of the best denoiser in the mean, each of them, and per sample.
+#[test]
+fn e2_the_bound_of_a_model_is_unbiased() {
+    let means = array![[-1.5], [0.4], [2.0]];
+    let data = GaussianMixture::isotropic(&[0.3, 0.5, 0.2], means, &[0.09, 0.25, 0.0625]).unwrap();
+    let chain = BetaSchedule::VpExact { steps: 20, beta_min: 0.1, beta_max: 20.0 }.chain().unwrap();
+    let sde = ContinuousChain::new(&chain).unwrap();
+    let (x, n) = (0.8, 20_000);
+    let (x0, numbers) = (Array2::from_elem((n, 1), x), (0..n as u64).collect::<Vec<_>>());
+    let (source, time) = (Noise::new(9, Purpose::Training), |t: usize| t as f64 / 20.0);
+    let (variance, mut model) = (ReverseVariance::Large, data.score(&sde));
+    let batch = elbo::estimate(&chain, variance, &mut model, (&x0, &numbers), (source, &time));
+    let batch = batch.unwrap();
+    let errors = ideal::errors_at(&data, &chain, x).unwrap();
+    let exact = ChainElbo::of_errors(&chain, variance, &errors, x * x, 1).unwrap();
+    let near = |of: &dyn Fn(&ChainElbo) -> f64| {
+        let (got, want) = (Summary::of(&batch.iter().map(of).collect::<Vec<_>>()), of(&exact));
+        assert!((got.mean - want).abs() < 4.0 * got.standard_error, "{got:?} {want}");
+        assert!(got.standard_error < 0.05);
+    };
+    (2..=20).for_each(|t| near(&|e| e.step(t).unwrap()));
+    near(&|e| e.reconstruction);
+    near(&ChainElbo::negative_log_likelihood);
+    assert!((batch[0].prior - exact.prior).abs() < 1e-15);
+    let alone =
+        elbo::estimate(&chain, variance, &mut model, (&array![[x]], &[17]), (source, &time));
+    assert_eq!(alone.unwrap()[0], batch[17]);
+}
+
 /// (E6) two ways: the integral over the ratio, and the fall of the information that x_t has of x_0.
 #[test]
 fn e6_the_diffusion_loss_is_the_information_that_is_lost() {

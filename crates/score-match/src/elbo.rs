@@ -8,16 +8,15 @@
 //! L_{t−1} = w_y E|y − ŷ|²  where s² = β̃,   w_y = w_x0 (∂x̂_0/∂ŷ)²                                   (E4)
 //! ```
 //!
-//! L_T compares the end of the chain with the prior N(0, I), each L_{t−1} the step that the model takes, of variance
-//! `s²`, with the one that Bayes' rule asks for, (C10), and L_0 is the cost of `x_0` itself under a Gaussian decoder of
+//! `L_T` compares the end of the chain with the prior N(0, I), each `L_{t−1}` the step that the model takes, of variance
+//! `s²`, with the one that Bayes' rule asks for, (C10), and `L_0` is the cost of `x_0` itself under a Gaussian decoder of
 //! variance `s_1²`. **The sum starts at t = 2**: β̃ is 0 at t = 1. Every term is linear in the squared errors e of the
 //! denoiser, so the same formulas serve one sample, a mean over data and the best denoiser, for which e is mmse.
 //!
 //! (E4) holds for every prediction y of `sde_core::Prediction`, with the *conditional* target: for the score that is
 //! `−ε/√(1−ᾱ)` and not `∇ log p_t`. Against the marginal score the best model would have the loss 0 and the sum would
 //! vanish, which is no bound. The weights matter: `|ε − ε̂|² = SNR |x_0 − x̂_0|² = (1−ᾱ)|s − ŝ|²`, so three losses without
-//! weights are three losses. A sum over t is T − 1 times its
-//! mean over uniform t, (E5).
+//! weights are three losses. A sum over t is T − 1 times its mean over uniform t, (E5) of [`StepLaw`](crate::times::StepLaw).
 
 use sde_core::chain::{DdpmChain, DdpmStep, Variance};
 use sde_core::error::{check, check_size};

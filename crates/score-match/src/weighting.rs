@@ -6,7 +6,7 @@
 //! e^{−u} L + u  is least at u = ln L, and there its gradient in θ is that of ln L                   (M7)
 //! ```
 //!
-//! One weight `w(t)` of the residual says all: a loss "of x_0", "of the score" or "of v" is a weight on ε. With
+//! One weight `w(t)` of the residual says all: a loss "of `x_0`", "of the score" or "of v" is a weight on ε. With
 //! `ρ = SNR` and for α² + σ² = 1 (`Plain` and `Weighting::weight_of` are general):
 //!
 //! | name | ε, this is w | `x_0` | score | v | in the literature |
@@ -17,7 +17,7 @@
 //! | `Plain(Score)` | 1/σ² | ρ/σ² | 1 | ρ | unweighted: diverges at t = 0 |
 //! | `Plain(V)` | 1/α² | 1/σ² | 1/ρ | 1 | SNR + 1 (Salimans and Ho 2022) |
 //! | `Plain(Velocity)` | (σλ'/2)² | (αλ'/2)² | (g²/2)² | (ασλ'/2)² | flow matching |
-//! | `Plain(Edm)` | n²/(sα)² | n²/(sσ)² | (nσ)²/(sα)² | n²/s² | EDM: λ(σ) = 1/c_out² is the second (Karras et al. 2022) |
+//! | `Plain(Edm)` | n²/(sα)² | n²/(sσ)² | (nσ)²/(sα)² | n²/s² | EDM: λ(σ) = `1/c_out²` is the second (Karras et al. 2022) |
 //! | `MinSnr` | min(1, γ/ρ) | min(ρ, γ) | σ² min(1, γ/ρ) | min(ρ, γ)/(1 + ρ) | min-SNR-γ (Hang et al. 2023) |
 //! | `TruncatedSnr` | max(1, 1/ρ) | max(ρ, 1) | max(σ², σ²/ρ) | max(ρ, 1)/(1 + ρ) | Salimans and Ho 2022 |
 //!

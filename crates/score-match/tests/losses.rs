@@ -45,7 +45,7 @@ fn data() -> GaussianMixture {
     GaussianMixture::isotropic(&[0.4, 0.6], array![[-1.0, 0.2], [0.8, 0.5]], &[0.04, 0.3]).unwrap()
 }
 
-/// n draws of x_0 ~ N(0, I) and ε.
+/// n draws of `x_0 ~ N(0, I)` and ε.
 fn draws(n: usize, d: usize) -> (Array2<f64>, Array2<f64>, Vec<u64>) {
     let numbers: Vec<u64> = (0..n as u64).collect();
     let (mut x0, mut eps) = (Array2::zeros((n, d)), Array2::zeros((n, d)));
@@ -230,7 +230,7 @@ fn m8_the_loss_of_a_ddpm_chain() {
     assert!((plain - want).abs() < 1e-9 * want);
 }
 
-/// The chain of score matching with Langevin dynamics: `σ² |s + ε/σ|²` at σ_t, `x_t = x_0 + σ_t ε`.
+/// The chain of score matching with Langevin dynamics: `σ² |s + ε/σ|²` at `σ_t`, `x_t = x_0 + σ_t ε`.
 #[test]
 fn m8_the_loss_of_an_exploding_chain() {
     let (chain, data) = (Weights::smld(0.01, 10.0, 20).unwrap(), data());

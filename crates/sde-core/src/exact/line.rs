@@ -5,7 +5,7 @@
 //! mmse(ρ) = E tr Cov(x_0 | x_t),    ρ = α²/σ²                                          (G10)
 //! ```
 //!
-//! mmse depends on the process through ρ alone, because x_t/α does. For one Gaussian it is `Σ_i l_i/(1 + ρ l_i)`, with the
+//! mmse depends on the process through ρ alone, because `x_t/α` does. For one Gaussian it is `Σ_i l_i/(1 + ρ l_i)`, with the
 //! eigenvalues l of its covariance. Integrals are cut at every second standard deviation of every component, up to ten,
 //! and each piece has 32 points: a narrow component far from the others is not missed.
 

@@ -84,6 +84,24 @@ impl std::fmt::Display for SdeElbo {
 
 /// The estimator of [`SdeElbo`]: two draws of the time in each of `strata` equal parts of a law, each with a noise of its
 /// own. Two, because their difference is what the standard error is made of.
+///
+/// ```
+/// use ndarray::array;
+/// use score_match::{SdeBound, SdeElbo, TimeLaw};
+/// use sde_core::{GaussianMixture, Noise, Purpose, VpLinear};
+/// let sde = VpLinear::default();
+/// let data = GaussianMixture::isotropic(&[1.0], array![[0.7]], &[0.36])?;
+/// let (law, noise) = (&TimeLaw::LogSnr, Noise::new(0, Purpose::Training));
+/// let bound = SdeBound { sde: &sde, eta: 1.0, span: (1e-4, 1.0), law, strata: 200, noise };
+/// let x0 = array![[0.4], [1.0]];
+/// let elbos = bound.estimate(&mut data.score(&sde), &x0, &[0, 1])?;
+/// let exact = data.log_densities(&sde, &x0, 0.0)?;
+/// for (elbo, exact) in elbos.iter().zip(exact) {
+///     println!("{elbo}; of the data {exact:.4}");
+///     assert!((elbo.lower_bound() - exact).abs() < 1.0);
+/// }
+/// # Ok::<(), sde_core::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct SdeBound<'a> {
     /// The process.

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-#[path = "support/wrong.rs"]
+#[path = "../../../fixtures/wrong.rs"]
 mod wrong;
 
 use ndarray::{Array2, array};

@@ -8,7 +8,7 @@ mod likelihood;
 mod models;
 #[path = "samplers/answers.rs"]
 mod samplers;
-#[path = "support/wrong.rs"]
+#[path = "../../../fixtures/wrong.rs"]
 mod wrong;
 
 use harness::Case;

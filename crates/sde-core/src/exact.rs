@@ -19,9 +19,11 @@ mod component;
 mod forms;
 mod isotropic;
 mod jacobian;
+mod line;
 mod score;
 
 pub use jacobian::{Asymmetry, asymmetry};
+pub use line::LinePoint;
 pub use score::{MixtureScore, PointValues};
 
 use crate::error::{Error, Result, check, check_size};

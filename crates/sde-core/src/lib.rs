@@ -44,8 +44,8 @@
 //! # The rest
 //!
 //! [`state`] is the batch, and why a result never depends on what else is in it; [`noise`] draws numbers keyed by seed, sample
-//! and step; [`levels`] ties integer data to densities; [`grid`] spaces noise levels and times; [`summary`] is a mean with its
-//! standard error.
+//! and step; [`levels`] ties integer data to densities; [`grid`] spaces noise levels and times; [`quadrature`] integrates smooth
+//! functions; [`summary`] is a mean with its standard error.
 
 pub mod chain;
 pub mod error;
@@ -57,7 +57,7 @@ pub mod moments;
 pub mod noise;
 pub mod parametrisation;
 pub mod prior;
-mod quadrature;
+pub mod quadrature;
 pub mod reverse;
 pub mod score;
 pub mod sde;

@@ -94,6 +94,20 @@ impl Prediction {
         }
     }
 
+    /// The factors `(p_0/m, p_1/m)` of `x_0` and ε in this prediction, by (V1): what a network is trained to say.
+    ///
+    /// # Errors
+    /// [`Error::Undetermined`] where they are infinite: the score at σ = 0, the velocity where σ' is.
+    pub fn factors(self, k: Coefficients) -> Result<[f64; 2]> {
+        let (m, p) = self.row(k)?;
+        let factors = p.map(|p| p / m);
+        if factors.iter().all(|p| p.is_finite()) {
+            return Ok(factors);
+        }
+        let (alpha, sigma) = (k.alpha, k.sigma);
+        Err(Error::Undetermined { from: "x_0 and ε", to: self.name(), alpha, sigma })
+    }
+
     /// Converts a batch: row i with the coefficients `k[i]`.
     ///
     /// # Errors

@@ -25,7 +25,7 @@ fn gauss_legendre(n: u32) -> Vec<(f64, f64)> {
 }
 
 /// `∫_a^b f` by the 32-point Gauss–Legendre rule: exact to rounding for what is smooth on the scale of (a, b).
-pub(crate) fn integrate(a: f64, b: f64, mut f: impl FnMut(f64) -> f64) -> f64 {
+pub fn integrate(a: f64, b: f64, mut f: impl FnMut(f64) -> f64) -> f64 {
     static RULE: LazyLock<Vec<(f64, f64)>> = LazyLock::new(|| gauss_legendre(32));
     let (middle, half) = (0.5 * (a + b), 0.5 * (b - a));
     half * RULE.iter().map(|(x, w)| w * f(middle + half * x)).sum::<f64>()

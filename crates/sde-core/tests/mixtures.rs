@@ -48,7 +48,7 @@ fn three_forms_of_one_covariance_agree() {
     }
 }
 
-/// (G10) against the matrices (G8) and `∂D/∂x = α Cov/σ²` by (G9).
+/// (G11) against the matrices (G8) and `∂D/∂x = α Cov/σ²` by (G9).
 #[test]
 fn forms_are_those_of_the_matrices() {
     let sde = VpLinear::default();

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! uᵀ (∂s/∂x) u = Σ r_k (−uᵀ V_k⁻¹ u + (u·(s_k − s))²)
-//! uᵀ (∂D/∂x) u = Σ r_k (α uᵀ C_k V_k⁻¹ u + u·(D_k − D) u·(s_k − s))                          (G10)
+//! uᵀ (∂D/∂x) u = Σ r_k (α uᵀ C_k V_k⁻¹ u + u·(D_k − D) u·(s_k − s))                          (G11)
 //! ```
 //!
 //! Only products of vectors occur, so a form costs as much as the score and no matrix is made.
@@ -18,7 +18,7 @@ struct Along {
     c_v_inv: f64,
 }
 
-/// (G10) from its components and their shares.
+/// (G11) from its components and their shares.
 fn sum(
     n: Noised,
     u: &[f64],
@@ -40,7 +40,7 @@ fn dot(x: &[f64], y: &[f64]) -> f64 {
 }
 
 impl Isotropic<'_> {
-    /// (G10) for s and D, which are given.
+    /// (G11) for s and D, which are given.
     pub(super) fn forms(
         self,
         x: &[f64],
@@ -66,7 +66,7 @@ impl Isotropic<'_> {
 }
 
 impl Components<'_> {
-    /// (G10) for s and D, which are given.
+    /// (G11) for s and D, which are given.
     pub(super) fn forms(
         self,
         x: &[f64],

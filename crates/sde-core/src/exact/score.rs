@@ -148,7 +148,7 @@ impl MixtureScore<'_> {
         }
     }
 
-    /// The quadratic forms (G10), centred at `score` and `denoised`.
+    /// The quadratic forms (G11), centred at `score` and `denoised`.
     fn forms(&self, x: &[f64], n: Noised, u: &[f64], at: (&[f64], &[f64])) -> (f64, f64) {
         match self.mixture.shape() {
             Shape::Isotropic(c) => c.forms(x, n, &self.weights, u, at),

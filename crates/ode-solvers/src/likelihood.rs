@@ -24,7 +24,7 @@ mod two_phase;
 pub use augmented::{AugmentedOptions, log_likelihood_augmented};
 pub use interval::{ErrorBar, TraceError, t_quantile};
 pub use set::SetLikelihood;
-pub use trace::{Probes, Signs, Trace};
+pub use trace::{ProbeLaw, Probes, Trace};
 pub use two_phase::{LikelihoodOptions, log_likelihood};
 
 use crate::solution::{LaneStatus, Solution};

@@ -145,7 +145,8 @@ impl<'a, X: State> Estimator<'a, X> {
                 self.probes.resize_with(all, || x.zeros_like());
                 for (j, probe) in self.probes.iter_mut().enumerate() {
                     probe.fit(x);
-                    let step = |row| if j == k { PILOT } else { draw(row) * count + j as u32 };
+                    let own = |row| draw(row).wrapping_mul(count).wrapping_add(j as u32);
+                    let step = |row| if j == k { PILOT } else { own(row) };
                     probe.fill_rows(|i, row| fill(law, &noise, (at.sample[i], step(i)), row));
                 }
             }

@@ -1,6 +1,7 @@
 //! Acceptance tests 3 to 9 of the solvers, on problems whose answers are known.
 //!
-//! 1 is `a01_tableaux.rs`, 2 `scipy_parity.rs`, events are in `a07_events.rs`, 6 and 12 in `lanes.rs`.
+//! 1 is `a01_tableaux.rs`, 2 `a02_scipy_parity.rs`, 6 is in `lanes.rs`, events are in `a07_events.rs`, 10 is in
+//! `samplers_order.rs`, 11 `a11_sde_and_noise.rs`, 12 `a12_cost_and_dtype.rs`.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 #![allow(clippy::unnecessary_wraps, reason = "right-hand sides have the solver's signature")]

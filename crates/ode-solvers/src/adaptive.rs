@@ -7,15 +7,20 @@
 
 mod inside;
 mod lanes;
+mod observed;
 mod trial;
+
+pub use observed::solve_observed;
 
 use crate::control::Lane;
 use crate::dense::Saving;
 use crate::error::{Error, Result};
 use crate::events::{Event, Found, Watch};
 use crate::problem::{Adaptive, Samples, check_finite};
+use crate::progress::unobserved;
 use crate::solution::Solution;
 use crate::tableau::Tableau;
+use sde_core::error::check_size;
 use sde_core::{Lanes, State};
 
 /// Solves `dy/dt = f` from `t0` to `t1`, in either direction. `f(y, at, dy)` writes the derivative of every row.
@@ -48,9 +53,7 @@ where
     X: State,
     F: FnMut(&X, Lanes<'_>, &mut X) -> sde_core::Result<()>,
 {
-    let mut solver = Solver::new(method, start, span, options, f)?;
-    while solver.step()? > 0 {}
-    Ok(solver.finish())
+    solve_observed(method, start, span, options, f, unobserved)
 }
 
 /// As [`solve`], and the states at `times`, which lie in the interval in its direction; row i of each is sample i.
@@ -73,14 +76,53 @@ where
     X: State,
     F: FnMut(&X, Lanes<'_>, &mut X) -> sde_core::Result<()>,
 {
+    solve_saving(method, start.into(), span, vec![times.to_vec()], options, f)
+}
+
+/// As [`solve_at`], with times of its own for each sample: row i of state j is sample i at its time `times[i][j]`.
+///
+/// Samples may want different numbers of states: there are as many as the longest list, with zeros behind the end of a
+/// shorter one.
+///
+/// # Errors
+/// As [`solve_at`]; unless there is one list of times for each sample.
+pub fn solve_at_each<X, F>(
+    method: &'static Tableau,
+    start: impl Into<Samples<X>>,
+    span: (f64, f64),
+    times: &[Vec<f64>],
+    options: &Adaptive<X::Tolerance>,
+    f: F,
+) -> Result<(Solution<X>, Vec<X>)>
+where
+    X: State,
+    F: FnMut(&X, Lanes<'_>, &mut X) -> sde_core::Result<()>,
+{
+    let start = start.into();
+    check_size("lists of times", times.len(), start.x.samples())?;
+    solve_saving(method, start, span, times.to_vec(), options, f)
+}
+
+/// [`solve_at`] with one list of times for all samples or one for each.
+fn solve_saving<X, F>(
+    method: &'static Tableau,
+    start: Samples<X>,
+    span: (f64, f64),
+    times: Vec<Vec<f64>>,
+    options: &Adaptive<X::Tolerance>,
+    f: F,
+) -> Result<(Solution<X>, Vec<X>)>
+where
+    X: State,
+    F: FnMut(&X, Lanes<'_>, &mut X) -> sde_core::Result<()>,
+{
     if method.dense.is_empty() {
         return Err(Error::NoDenseOutput { method: method.name });
     }
-    let start = start.into();
     let saving = Saving::new(&start, span, times)?;
     let mut solver = Solver::new(method, start, span, options, f)?;
     solver.saving = Some(saving);
-    while solver.step()? > 0 {}
+    solver.run(unobserved)?;
     let saved = solver.saving.take().map_or_else(Vec::new, |saving| saving.states);
     Ok((solver.finish(), saved))
 }
@@ -125,7 +167,7 @@ where
 {
     let mut solver = Solver::new(method, start, span, options, f)?;
     solver.watch(events)?;
-    while solver.step()? > 0 {}
+    solver.run(unobserved)?;
     let found = solver.watch.take().map_or_else(Vec::new, |watch| watch.found);
     Ok((solver.finish(), found))
 }
@@ -136,8 +178,11 @@ pub struct Solver<'o, X: State, F> {
     method: &'static Tableau,
     options: &'o Adaptive<X::Tolerance>,
     f: F,
+    t0: f64,
     t1: f64,
     direction: f64,
+    /// Steps that the batch has tried.
+    attempts: usize,
     /// State at the lanes' times, trial state, stages `k_0 … k_S`, scratch space of the error norm.
     y: X,
     z: X,
@@ -184,8 +229,10 @@ where
             method,
             options,
             f,
+            t0,
             t1,
             direction: (t1 - t0).signum(),
+            attempts: 0,
             z: like(),
             k: (0..=method.stages()).map(|_| like()).collect(),
             scratch: like(),
@@ -219,6 +266,7 @@ where
         if self.lanes.is_empty() {
             return Ok(0);
         }
+        self.attempts += 1;
         self.attempt()?;
         let rule = (options.control, self.method.error_order);
         for ((lane, norm), accepted) in

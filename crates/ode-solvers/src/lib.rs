@@ -8,7 +8,7 @@
 //! * [`events`]: where a function of time and state changes its sign;
 //! * [`fixed`] and [`stochastic`]: a given grid of times, without noise and with it;
 //! * [`samplers`]: diffusion samplers on a grid of noise levels;
-//! * [`solution`]: what a solve returns;
+//! * [`solution`]: what a solve returns; [`progress`]: watching one, and stopping it;
 //! * [`flow`](mod@flow): encode and decode; [`likelihood`]: `log p` along the way;
 //! * [`parallel`]: every core, the same bits.
 
@@ -22,6 +22,7 @@ pub mod flow;
 pub mod likelihood;
 pub mod parallel;
 pub mod problem;
+pub mod progress;
 pub mod samplers;
 pub mod solution;
 pub mod stochastic;
@@ -29,14 +30,15 @@ pub mod tableau;
 
 pub use sde_core; // whose types stand in this crate's signatures
 
-pub use adaptive::{Solver, solve, solve_at, solve_events};
+pub use adaptive::{Solver, solve, solve_at, solve_at_each, solve_events, solve_observed};
 pub use error::{Error, Result};
 pub use events::{Crossing, Event, Found};
-pub use fixed::{solve_fixed, uniform_grid};
+pub use fixed::{solve_fixed, solve_fixed_observed, uniform_grid};
 pub use flow::{decode, encode, flow};
 pub use likelihood::{Likelihood, LikelihoodOptions, log_likelihood, log_normal};
 pub use parallel::{in_chunks, solve_in_chunks};
 pub use problem::{Adaptive, Control, Samples};
+pub use progress::Progress;
 pub use solution::{LaneStats, LaneStatus, Solution};
 pub use stochastic::euler_maruyama;
 pub use tableau::{

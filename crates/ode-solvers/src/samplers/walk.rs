@@ -6,18 +6,23 @@ use super::method::{Ancestral, Churn, Multistep, Sampler, Scheme, SingleStep, St
 use super::model::{Model, Values};
 use super::weights::{Predicts, Rule};
 use crate::error::Result;
-use crate::fixed::finish;
+use crate::fixed::finish_at;
 use crate::problem::Samples;
+use crate::progress::Progress;
 use crate::solution::Solution;
 use sde_core::error::check;
 use sde_core::{Field, Score, State};
+use std::ops::ControlFlow;
 
 /// A batch on its way down the grid.
-pub(super) struct Walk<'a, X, M, Z> {
+pub(super) struct Walk<'a, X, M, Z, O> {
     grid: &'a Grid<'a>,
     predicts: Predicts,
     model: Model<'a, M>,
     draw: Z,
+    observe: O,
+    /// Steps done.
+    done: usize,
     x: X,
     next: X,
     /// The start of the last step where a corrector needs it, or noise.
@@ -33,18 +38,19 @@ pub(super) struct Walk<'a, X, M, Z> {
     rows: Vec<Vec<f64>>,
 }
 
-impl<'a, X, M, Z> Walk<'a, X, M, Z>
+impl<'a, X, M, Z, O> Walk<'a, X, M, Z, O>
 where
     X: State,
     M: Score<X>,
     Z: FnMut(&[u64], u32, &mut X) -> sde_core::Result<()>,
+    O: FnMut(Progress) -> ControlFlow<()>,
 {
     pub(super) fn new(
         sampler: &Sampler,
         start: Samples<X>,
         grid: &'a Grid<'a>,
         score: &'a mut M,
-        draw: Z,
+        (draw, observe): (Z, O),
     ) -> Self {
         let Samples { x, numbers } = start;
         let (predicts, past, stages, corrected) = match sampler {
@@ -61,6 +67,8 @@ where
             predicts,
             model: Model { score, numbers, times: vec![0.0; n], nfe: 0 },
             draw,
+            observe,
+            done: 0,
             next: x.zeros_like(),
             spare: (corrected || sampler.is_random()).then(|| x.zeros_like()),
             field: Field::like(&x),
@@ -79,7 +87,15 @@ where
             Sampler::Ancestral(m) => self.ancestral(m)?,
         }
         let times: Vec<f64> = self.grid.levels().iter().map(|level| level.t).collect();
-        Ok(finish(self.x, &times, self.model.nfe))
+        Ok(finish_at(self.x, &times, self.done, self.model.nfe))
+    }
+
+    /// Ends a step: what it has made is x. Whether to go on.
+    fn step_done(&mut self, to: Level) -> ControlFlow<()> {
+        std::mem::swap(&mut self.x, &mut self.next);
+        let at = (self.done, self.grid.steps());
+        self.done += 1;
+        (self.observe)(Progress::on_grid(at, self.model.numbers.len(), to.t))
     }
 
     fn multistep(&mut self, m: &Multistep) -> Result<()> {
@@ -107,7 +123,9 @@ where
                     }
                 }
             }
-            std::mem::swap(&mut self.x, &mut self.next);
+            if self.step_done(to).is_break() {
+                break;
+            }
         }
         Ok(())
     }
@@ -125,7 +143,9 @@ where
             } else {
                 self.jump(from, to);
             }
-            std::mem::swap(&mut self.x, &mut self.next);
+            if self.step_done(to).is_break() {
+                break;
+            }
         }
         Ok(())
     }
@@ -160,7 +180,9 @@ where
                     parts[j].unwrap_or((0.0, &self.x))
                 });
             }
-            std::mem::swap(&mut self.x, &mut self.next);
+            if self.step_done(to).is_break() {
+                break;
+            }
         }
         Ok(())
     }

@@ -9,7 +9,7 @@
 //! * [`fixed`] and [`stochastic`]: a given grid of times, without noise and with it;
 //! * [`samplers`]: diffusion samplers on a grid of noise levels;
 //! * [`solution`]: what a solve returns; [`progress`]: watching one, and stopping it;
-//! * [`flow`](mod@flow): encode and decode; [`likelihood`]: `log p` along the way;
+//! * [`flow`](mod@flow): encode and decode, in the [`variable`] of one's choice; [`likelihood`]: `log p` along the way;
 //! * [`parallel`]: every core, the same bits.
 
 pub mod adaptive;
@@ -27,6 +27,7 @@ pub mod samplers;
 pub mod solution;
 pub mod stochastic;
 pub mod tableau;
+pub mod variable;
 
 pub use sde_core; // whose types stand in this crate's signatures
 
@@ -34,7 +35,7 @@ pub use adaptive::{Solver, solve, solve_at, solve_at_each, solve_events, solve_o
 pub use error::{Error, Result};
 pub use events::{Crossing, Event, Found};
 pub use fixed::{solve_fixed, solve_fixed_observed, uniform_grid};
-pub use flow::{decode, encode, flow};
+pub use flow::{decode, encode, flow, flow_in};
 pub use likelihood::{Likelihood, LikelihoodOptions, log_likelihood, log_normal};
 pub use parallel::{in_chunks, solve_in_chunks};
 pub use problem::{Adaptive, Control, Samples};
@@ -44,3 +45,4 @@ pub use stochastic::euler_maruyama;
 pub use tableau::{
     DOP853, DOPRI5, EULER, HEUN, MIDPOINT, RALSTON, RK4, RK23, RK45, TSIT5, Tableau, VERN7,
 };
+pub use variable::Variable;

@@ -28,22 +28,24 @@ mod grid;
 mod grids;
 mod method;
 mod model;
+mod scheme;
 mod walk;
 mod weights;
 
 pub use grid::{Grid, Level};
 pub use grids::{Spacing, quadratic_grid};
-pub use method::{Ancestral, Churn, Multistep, Sampler, Scheme, SingleStep, Stage, StepVariance};
+pub use method::{Ancestral, Churn, Multistep, Sampler, SingleStep, StepVariance};
+pub use scheme::{Scheme, Stage};
 pub use weights::{MOST, Predicts, Rule};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::problem::Samples;
 use crate::progress::{Progress, unobserved};
 use crate::solution::Solution;
 use sde_core::{Noise, Score, State};
 use std::ops::ControlFlow;
 
-/// Takes a batch down the grid.
+/// Takes a batch along the grid: down, from noise to data, or up ([`Grid::upward`]).
 ///
 /// ```
 /// use ndarray::array;
@@ -62,7 +64,8 @@ use std::ops::ControlFlow;
 /// ```
 ///
 /// # Errors
-/// For a sampler whose numbers do not fit together, an η so large that (X4) has no root, and a model that fails.
+/// For a sampler whose numbers do not fit together, one that draws noise on an upward grid, an η so large that (X4) has no
+/// root, and a model that fails.
 pub fn sample<X, M>(
     sampler: &Sampler,
     start: impl Into<Samples<X>>,
@@ -130,5 +133,8 @@ where
 {
     sampler.check()?;
     start.check()?;
+    if grid.is_upward() && sampler.is_random() {
+        return Err(Error::Upward { sampler: sampler.name() });
+    }
     walk::Walk::new(sampler, start, grid, score, (draw, observe)).run(sampler)
 }

@@ -136,7 +136,8 @@ fn a07_dense_output_has_its_order() {
             .map(|(t, y)| (y[[0, 0]] - t.cos()).abs().max((y[[0, 1]] + t.sin()).abs()));
         off.fold(0.0, f64::max)
     };
-    let cases = [(&RK23, 4.0), (&RK45, 5.0), (&TSIT5, 5.0), (&VERN7, 7.0), (&DOP853, 8.0)];
+    let cases =
+        [(&RK23, 4.0), (&RK45, 5.0), (&DOPRI5, 5.0), (&TSIT5, 5.0), (&VERN7, 7.0), (&DOP853, 8.0)];
     for (m, order) in cases {
         let h = if order > 6.0 { 0.8 } else { 0.1 };
         let slope = (error(m, h) / error(m, h / 2.0)).log2();

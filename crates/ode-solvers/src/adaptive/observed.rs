@@ -9,7 +9,7 @@ use crate::tableau::Tableau;
 use sde_core::{Lanes, State};
 use std::ops::ControlFlow;
 
-/// As [`solve`], watched: `observe` is called after each step of the batch, and stops the solve by
+/// As [`solve`](crate::solve), watched: `observe` is called after each step of the batch, and stops the solve by
 /// [`Break`](ControlFlow::Break).
 ///
 /// ```
@@ -32,7 +32,7 @@ use std::ops::ControlFlow;
 /// ```
 ///
 /// # Errors
-/// As [`solve`].
+/// As [`solve`](crate::solve).
 pub fn solve_observed<X, F>(
     method: &'static Tableau,
     start: impl Into<Samples<X>>,
@@ -58,7 +58,7 @@ where
     /// Steps until no lane runs any more or `observe` breaks off, which it is asked after each step.
     ///
     /// # Errors
-    /// As [`solve`].
+    /// As [`solve`](crate::solve).
     pub fn run(&mut self, mut observe: impl FnMut(Progress) -> ControlFlow<()>) -> Result<()> {
         while self.step()? > 0 {
             if observe(self.progress()).is_break() {

@@ -1,5 +1,5 @@
 //! Acceptance test 12 on the host: no allocation after the first step, and what a network that computes in f32 does to a
-//! solve whose state and time are f64. The half on tensors is in `models/tests/a12_cost.rs`.
+//! solve whose state and time are f64. The half on tensors is in `pipeline/tests/a12_cost_on_tensors.rs`.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 

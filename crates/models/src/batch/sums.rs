@@ -174,3 +174,51 @@ pub(super) struct Stages<'a> {
     pub(super) sources: Vec<&'a Batch>,
     pub(super) sum: Result<Sum<'a>>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tch::Kind;
+
+    fn matrix(k: f64) -> Tensor {
+        let values: Vec<f64> = (0..30).map(|i| (k * f64::from(i) + 0.3).sin()).collect();
+        Tensor::f_from_slice(&values).unwrap().f_reshape([5, 6]).unwrap()
+    }
+
+    /// The same numbers in another layout, which the functions of one pass refuse.
+    fn turned(x: &Tensor) -> Tensor {
+        let turned = x.f_transpose(0, 1).unwrap().f_contiguous().unwrap();
+        turned.f_transpose(0, 1).unwrap()
+    }
+
+    /// What another device does, on this one: the same sums, the same norms from one read.
+    #[test]
+    fn libtorch_alone_gives_the_same() {
+        let [a, b, y, z] = [0.7, 1.1, 1.9, 2.3].map(matrix);
+        let [c, d] = [&a, &b].map(turned);
+        let rows: Vec<f64> = (0..5).map(f64::from).collect();
+        let (mut fast, mut slow) = (Sum::new(5), Sum::new(5));
+        for (sum, terms) in [(&mut fast, [&a, &b]), (&mut slow, [&c, &d])] {
+            sum.push(terms[0], rows.iter().map(|r| 1.0 + r));
+            sum.push(terms[1], rows.iter().map(|r| 0.5 - r));
+        }
+        assert!(rows::takes(&a) && !rows::takes(&c));
+        let [mut one, mut other] = [0.0, 0.0].map(|_| y.f_zeros_like().unwrap());
+        fast.write(&mut one).unwrap();
+        slow.write(&mut other).unwrap();
+        let off = one.f_subtract(&other).unwrap().f_abs().unwrap().f_max().unwrap();
+        assert!(f64::try_from(off).unwrap() < 1e-14);
+        for sum in [&mut fast, &mut slow] {
+            sum.c.extend((0..10).map(|i| 0.1 * f64::from(i)));
+        }
+        let tol = Tolerance { rtol: 1e-2, atol: 1e-3 };
+        let mut scratch = Tensor::f_zeros([5, 6], (Kind::Double, Device::Cpu)).unwrap();
+        let reads = super::super::traffic().reads;
+        let fast = fast.squared_errors(2, &mut scratch, [&y, &z], tol).unwrap();
+        let slow = slow.squared_errors(2, &mut scratch, [&y, &z], tol).unwrap();
+        assert_eq!((super::super::traffic().reads - reads, fast.len()), (2, 10));
+        for (fast, slow) in fast.iter().zip(slow) {
+            assert!((fast / slow - 1.0).abs() < 1e-13, "{fast} {slow}");
+        }
+    }
+}

@@ -4,14 +4,13 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::cast_possible_wrap)]
 #![allow(clippy::unnecessary_wraps, reason = "right-hand sides have the solver's signature")]
 
-mod common;
-
-use common::normals;
 use models::batch::traffic;
 use models::{Batch, tch::Device};
 use ndarray::{Array1, Array2, array};
 use ode_solvers::{Adaptive, DOP853, RK23, RK45, Solver, TSIT5, Tableau, VERN7, solve, solve_at};
-use sde_core::{GaussianMixture, Lanes, Result, Reverse, State, Tolerance, VpLinear};
+use sde_core::{
+    GaussianMixture, Lanes, Noise, Purpose, Result, Reverse, State, Tolerance, VpLinear,
+};
 
 const METHODS: [&Tableau; 5] = [&RK23, &RK45, &TSIT5, &VERN7, &DOP853];
 
@@ -21,6 +20,13 @@ fn swing<X: State>(y: &X, at: Lanes<'_>, dy: &mut X) -> Result<()> {
         at.t.iter().zip(at.sample).map(|(t, i)| (3.0 * t + *i as f64).cos()).collect();
     dy.combine(&[(&c, y)]);
     Ok(())
+}
+
+/// n standard normal numbers.
+fn normals(seed: u64, n: usize) -> Vec<f64> {
+    let mut values = vec![0.0; n];
+    Noise::new(seed, Purpose::Prior).normal(0, 0, &mut values);
+    values
 }
 
 fn start(rows: usize, len: usize) -> (Array2<f64>, Batch) {
@@ -128,7 +134,30 @@ fn a12_the_flow_on_tensors_has_scipys_counts() {
     }
 }
 
-/// What a step costs beside its right-hand side. `cargo test --release -p models --test a12_cost -- --ignored --nocapture`
+/// On the CPU a sample is the same bits in any batch.
+#[test]
+fn samples_on_the_cpu_do_not_depend_on_their_batch() {
+    let options = Adaptive::new(Tolerance::both(1e-6));
+    let values = normals(5, 4 * 3000);
+    for method in [&RK45, &DOP853] {
+        let solve = |rows: std::ops::Range<usize>| {
+            let shape = [rows.len() as i64, 3000];
+            let part = &values[rows.start * 3000..rows.end * 3000];
+            let x = Batch::from_host(part, &shape, Device::Cpu).unwrap();
+            let start = ode_solvers::Samples::numbered(x, rows.start as u64);
+            let s = solve(method, start, (0.0, 2.0), &options, swing).unwrap();
+            (s.y.to_host().unwrap(), s.stats)
+        };
+        let (whole, stats) = solve(0..4);
+        for row in 0..4 {
+            let (alone, own) = solve(row..row + 1);
+            assert_eq!(own[0], stats[row], "{}", method.name);
+            assert!(alone == whole[row * 3000..(row + 1) * 3000], "{} {row}", method.name);
+        }
+    }
+}
+
+/// What a step costs beside its right-hand side. `cargo test -p pipeline --test a12_cost_on_tensors -- --ignored --nocapture`
 #[test]
 #[ignore = "a measurement"]
 fn cost_of_a_step() {

@@ -28,20 +28,24 @@ mod grid;
 mod grids;
 mod method;
 mod model;
+mod scheme;
 mod walk;
 mod weights;
 
 pub use grid::{Grid, Level};
 pub use grids::{Spacing, quadratic_grid};
-pub use method::{Ancestral, Churn, Multistep, Sampler, Scheme, SingleStep, Stage, StepVariance};
+pub use method::{Ancestral, Churn, Multistep, Sampler, SingleStep, StepVariance};
+pub use scheme::{Scheme, Stage};
 pub use weights::{MOST, Predicts, Rule};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::problem::Samples;
+use crate::progress::{Progress, unobserved};
 use crate::solution::Solution;
 use sde_core::{Noise, Score, State};
+use std::ops::ControlFlow;
 
-/// Takes a batch down the grid.
+/// Takes a batch along the grid: down, from noise to data, or up ([`Grid::upward`]).
 ///
 /// ```
 /// use ndarray::array;
@@ -60,7 +64,8 @@ use sde_core::{Noise, Score, State};
 /// ```
 ///
 /// # Errors
-/// For a sampler whose numbers do not fit together, an η so large that (X4) has no root, and a model that fails.
+/// For a sampler whose numbers do not fit together, one that draws noise on an upward grid, an η so large that (X4) has no
+/// root, and a model that fails.
 pub fn sample<X, M>(
     sampler: &Sampler,
     start: impl Into<Samples<X>>,
@@ -72,7 +77,28 @@ where
     X: State,
     M: Score<X>,
 {
-    sample_with(sampler, start, grid, score, |numbers, step, z| noise.fill(numbers, step, z))
+    sample_observed(sampler, start, grid, score, noise, unobserved)
+}
+
+/// As [`sample`], watched: `observe` is called after each step, and stops the sampling by
+/// [`Break`](ControlFlow::Break).
+///
+/// # Errors
+/// As [`sample`].
+pub fn sample_observed<X, M>(
+    sampler: &Sampler,
+    start: impl Into<Samples<X>>,
+    grid: &Grid<'_>,
+    score: &mut M,
+    noise: &Noise,
+    observe: impl FnMut(Progress) -> ControlFlow<()>,
+) -> Result<Solution<X>>
+where
+    X: State,
+    M: Score<X>,
+{
+    let draw = |numbers: &[u64], step, z: &mut X| noise.fill(numbers, step, z);
+    walk(sampler, start.into(), grid, score, draw, observe)
 }
 
 /// As [`sample`], with noise from `draw(samples, step, out)`.
@@ -90,8 +116,25 @@ where
     X: State,
     M: Score<X>,
 {
+    walk(sampler, start.into(), grid, score, draw, unobserved)
+}
+
+fn walk<X, M>(
+    sampler: &Sampler,
+    start: Samples<X>,
+    grid: &Grid<'_>,
+    score: &mut M,
+    draw: impl FnMut(&[u64], u32, &mut X) -> sde_core::Result<()>,
+    observe: impl FnMut(Progress) -> ControlFlow<()>,
+) -> Result<Solution<X>>
+where
+    X: State,
+    M: Score<X>,
+{
     sampler.check()?;
-    let start = start.into();
     start.check()?;
-    walk::Walk::new(sampler, start, grid, score, draw).run(sampler)
+    if grid.is_upward() && sampler.is_random() {
+        return Err(Error::Upward { sampler: sampler.name() });
+    }
+    walk::Walk::new(sampler, start, grid, score, (draw, observe)).run(sampler)
 }

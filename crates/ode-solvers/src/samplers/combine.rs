@@ -1,8 +1,8 @@
 //! (X3) in numbers and on states.
 
 use super::grid::Level;
-use super::weights::{MOST, Predicts, Rule, Weights, weights};
-use sde_core::State;
+use super::weights::{MOST, Predicts, Rule, Weights, weights, weights_in_time};
+use sde_core::{Sde, State};
 
 /// The most terms of one combination: x, the values, noise.
 pub(super) const TERMS: usize = MOST + 2;
@@ -10,18 +10,27 @@ pub(super) const TERMS: usize = MOST + 2;
 /// A and the coefficients of the n values at the levels `node(j)`, the first of which is `from`. The values are D or s:
 /// `−σ_to w_j ε_j` is `σ_to σ_j w_j s_j`.
 pub(super) fn coefficients(
-    predicts: Predicts,
-    rule: Rule,
+    sde: &dyn Sde,
+    (predicts, rule): (Predicts, Rule),
     (from, to): (Level, Level),
     n: usize,
     node: impl Fn(usize) -> Level,
 ) -> (f64, Weights) {
     let h = to.log_ratio - from.log_ratio;
     let mut r = [0.0; MOST];
+    let part = |t: f64| (t - from.t) / (to.t - from.t);
     for (j, r) in r.iter_mut().enumerate().take(n) {
-        *r = (node(j).log_ratio - from.log_ratio) / h;
+        *r = match rule {
+            Rule::InTime => part(node(j).t),
+            _ => (node(j).log_ratio - from.log_ratio) / h,
+        };
     }
-    let mut w = weights(rule, predicts, h, &r[..n]);
+    let mut w = match rule {
+        Rule::InTime => weights_in_time(predicts, h, &r[..n], |theta| {
+            part(sde.time_of_log_snr(2.0 * (from.log_ratio + theta * h)))
+        }),
+        _ => weights(rule, predicts, h, &r[..n]),
+    };
     for (j, w) in w.iter_mut().enumerate().take(n) {
         *w *= match predicts {
             Predicts::Data => to.alpha,

@@ -1,5 +1,6 @@
 //! Samplers as data, and those that have names.
 
+use super::scheme::{EULER, KUTTA, MIDDLE, Scheme, THIRDS, TRAPEZIUM};
 use super::weights::{Predicts, Rule, check_order};
 use crate::error::Result;
 use sde_core::error::check;
@@ -47,26 +48,6 @@ pub struct SingleStep {
     pub churn: Option<Churn>,
 }
 
-/// The evaluations inside a step from ℓ to ℓ + h and how they are used.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Scheme {
-    /// The weights of the end of the step. Stages use [`Rule::Exact`].
-    pub rule: Rule,
-    /// The evaluations after the first. Value 0 is at the start of the step, value j at the jth stage.
-    pub stages: &'static [Stage],
-    /// The values that the end of the step uses.
-    pub uses: &'static [usize],
-}
-
-/// A stage of a [`Scheme`].
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Stage {
-    /// It stands at `ℓ + at · h`, 0 < at ≤ 1.
-    pub at: f64,
-    /// The values that it uses, all before it.
-    pub uses: &'static [usize],
-}
-
 /// Back to more noise before a step (Karras et al. 2022, algorithm 2), for any process in terms of `ρ = σ/α`:
 /// `ρ̂ = (1 + min(amount/steps, √2 − 1)) ρ` where `min ≤ ρ ≤ max`, with new noise of deviation `√(ρ̂² − ρ²)` times `scale`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -101,17 +82,6 @@ pub enum StepVariance {
     Large,
 }
 
-const EULER: Scheme = Scheme { rule: Rule::Exact, stages: &[], uses: &[0] };
-const MIDDLE: Scheme =
-    Scheme { rule: Rule::HalfFirst, stages: &[Stage { at: 0.5, uses: &[0] }], uses: &[0, 1] };
-const TRAPEZIUM: Scheme =
-    Scheme { rule: Rule::HalfFirst, stages: &[Stage { at: 1.0, uses: &[0] }], uses: &[0, 1] };
-const THIRDS: Scheme = Scheme {
-    rule: Rule::Exact,
-    stages: &[Stage { at: 1.0 / 3.0, uses: &[0] }, Stage { at: 2.0 / 3.0, uses: &[0, 1] }],
-    uses: &[0, 2],
-};
-
 const fn multistep(name: &'static str, predicts: Predicts, order: usize, rule: Rule) -> Sampler {
     let (corrected, lower_at_end, start) = (false, false, None);
     Sampler::Multistep(Multistep { name, predicts, order, rule, corrected, lower_at_end, start })
@@ -121,12 +91,19 @@ const fn single(name: &'static str, predicts: Predicts, scheme: Scheme) -> Sampl
     Sampler::SingleStep(SingleStep { name, predicts, scheme, churn: None })
 }
 
+const fn pndm(name: &'static str, scheme: Scheme, steps: usize) -> Sampler {
+    let (predicts, rule, start) = (Predicts::Noise, Rule::Uniform, Some((scheme, steps)));
+    let (corrected, lower_at_end) = (false, false);
+    Sampler::Multistep(Multistep { name, predicts, order: 4, rule, corrected, lower_at_end, start })
+}
+
 impl Sampler {
     /// Every named sampler. In order: DDIM (Song, Meng and Ermon 2020) and DDPM (Ho et al. 2020); DPM-Solver and
     /// DPM-Solver++ (Lu et al. 2022), 3M also with the second difference that its order needs; `UniPC` (Zhao et al. 2023)
-    /// with `bh2`; DEIS in log ρ (Zhang and Chen 2023), PNDM in the form PLMS (Liu et al. 2022); exponential
-    /// Adams–Bashforth; Euler's and Heun's method in σ/α (Karras et al. 2022).
-    pub const NAMED: [Self; 17] = [
+    /// with `bh2`; DEIS (Zhang and Chen 2023) in log ρ, as diffusers has it, in ρ (`ρAB`) and in t (`tAB`); PNDM (Liu
+    /// et al. 2022) in the form PLMS and with its own Runge–Kutta start, F-PNDM; exponential Adams–Bashforth; Euler's and
+    /// Heun's method in σ/α (Karras et al. 2022).
+    pub const NAMED: [Self; 20] = [
         Self::ddim(0.0),
         Self::ddpm(StepVariance::Small),
         single("dpm-solver-1", Predicts::Noise, EULER),
@@ -138,15 +115,10 @@ impl Sampler {
         multistep("dpm++3m-published", Predicts::Data, 3, Rule::HalvedSecond),
         Self::unipc(2, Rule::HalfFirst),
         multistep("deis", Predicts::Noise, 3, Rule::Exact),
-        Self::Multistep(Multistep {
-            name: "pndm",
-            predicts: Predicts::Noise,
-            order: 4,
-            rule: Rule::Uniform,
-            corrected: false,
-            lower_at_end: false,
-            start: Some((TRAPEZIUM, 1)),
-        }),
+        multistep("deis-rho", Predicts::Noise, 3, Rule::InRho),
+        multistep("deis-t", Predicts::Noise, 3, Rule::InTime),
+        pndm("pndm", TRAPEZIUM, 1),
+        pndm("f-pndm", KUTTA, 3),
         multistep("exp-adams-2", Predicts::Data, 2, Rule::Exact),
         multistep("exp-adams-3", Predicts::Data, 3, Rule::Exact),
         multistep("exp-adams-4", Predicts::Data, 4, Rule::Exact),
@@ -252,19 +224,4 @@ impl Sampler {
 
 impl Churn {
     const NONE: Self = Self { amount: 0.0, min: 0.0, max: f64::INFINITY, scale: 1.0 };
-}
-
-impl Scheme {
-    fn check(&self) -> Result<()> {
-        check_order(self.stages.len() + 1)?;
-        let ends = std::iter::once((1.0, self.uses));
-        let stages = self.stages.iter().map(|stage| (stage.at, stage.uses));
-        for (before, (at, uses)) in (1..).zip(stages.chain(ends)) {
-            check("place of a stage", at, at > 0.0 && at <= 1.0, "above 0 and at most 1")?;
-            check_order(uses.len())?;
-            let most = uses.iter().max().map_or(0, |&j| j);
-            check("value of a stage", most as f64, most < before, "an earlier one")?;
-        }
-        Ok(())
-    }
 }

@@ -2,22 +2,28 @@
 
 use super::combine::{TERMS, coefficients, combine};
 use super::grid::{Grid, Level};
-use super::method::{Ancestral, Churn, Multistep, Sampler, Scheme, SingleStep, StepVariance};
+use super::method::{Ancestral, Churn, Multistep, Sampler, SingleStep, StepVariance};
 use super::model::{Model, Values};
+use super::scheme::Scheme;
 use super::weights::{Predicts, Rule};
 use crate::error::Result;
-use crate::fixed::finish;
+use crate::fixed::finish_at;
 use crate::problem::Samples;
+use crate::progress::Progress;
 use crate::solution::Solution;
 use sde_core::error::check;
 use sde_core::{Field, Score, State};
+use std::ops::ControlFlow;
 
-/// A batch on its way down the grid.
-pub(super) struct Walk<'a, X, M, Z> {
+/// A batch on its way along the grid.
+pub(super) struct Walk<'a, X, M, Z, O> {
     grid: &'a Grid<'a>,
     predicts: Predicts,
     model: Model<'a, M>,
     draw: Z,
+    observe: O,
+    /// Steps done.
+    done: usize,
     x: X,
     next: X,
     /// The start of the last step where a corrector needs it, or noise.
@@ -33,18 +39,19 @@ pub(super) struct Walk<'a, X, M, Z> {
     rows: Vec<Vec<f64>>,
 }
 
-impl<'a, X, M, Z> Walk<'a, X, M, Z>
+impl<'a, X, M, Z, O> Walk<'a, X, M, Z, O>
 where
     X: State,
     M: Score<X>,
     Z: FnMut(&[u64], u32, &mut X) -> sde_core::Result<()>,
+    O: FnMut(Progress) -> ControlFlow<()>,
 {
     pub(super) fn new(
         sampler: &Sampler,
         start: Samples<X>,
         grid: &'a Grid<'a>,
         score: &'a mut M,
-        draw: Z,
+        (draw, observe): (Z, O),
     ) -> Self {
         let Samples { x, numbers } = start;
         let (predicts, past, stages, corrected) = match sampler {
@@ -61,6 +68,8 @@ where
             predicts,
             model: Model { score, numbers, times: vec![0.0; n], nfe: 0 },
             draw,
+            observe,
+            done: 0,
             next: x.zeros_like(),
             spare: (corrected || sampler.is_random()).then(|| x.zeros_like()),
             field: Field::like(&x),
@@ -79,7 +88,15 @@ where
             Sampler::Ancestral(m) => self.ancestral(m)?,
         }
         let times: Vec<f64> = self.grid.levels().iter().map(|level| level.t).collect();
-        Ok(finish(self.x, &times, self.model.nfe))
+        Ok(finish_at(self.x, &times, self.done, self.model.nfe))
+    }
+
+    /// Ends a step: what it has made is x. Whether to go on.
+    fn step_done(&mut self, to: Level) -> ControlFlow<()> {
+        std::mem::swap(&mut self.x, &mut self.next);
+        let at = (self.done, self.grid.steps());
+        self.done += 1;
+        (self.observe)(Progress::on_grid(at, self.model.numbers.len(), to.t))
     }
 
     fn multistep(&mut self, m: &Multistep) -> Result<()> {
@@ -107,7 +124,9 @@ where
                     }
                 }
             }
-            std::mem::swap(&mut self.x, &mut self.next);
+            if self.step_done(to).is_break() {
+                break;
+            }
         }
         Ok(())
     }
@@ -125,7 +144,9 @@ where
             } else {
                 self.jump(from, to);
             }
-            std::mem::swap(&mut self.x, &mut self.next);
+            if self.step_done(to).is_break() {
+                break;
+            }
         }
         Ok(())
     }
@@ -136,7 +157,7 @@ where
         for (i, step) in (0..).zip(grid.levels().windows(2)) {
             let (from, to) = (step[0], step[1]);
             self.evaluate(from)?;
-            if to.sigma == 0.0 {
+            if to.sigma == 0.0 || to.alpha == 0.0 {
                 self.jump(from, to);
             } else {
                 let h = to.log_ratio - from.log_ratio; // infinite from α = 0
@@ -160,7 +181,9 @@ where
                     parts[j].unwrap_or((0.0, &self.x))
                 });
             }
-            std::mem::swap(&mut self.x, &mut self.next);
+            if self.step_done(to).is_break() {
+                break;
+            }
         }
         Ok(())
     }
@@ -176,7 +199,7 @@ where
         Ok(())
     }
 
-    /// A step with no finite h, from α = 0 or to σ = 0.
+    /// A step with no finite h: from or to α = 0, or to σ = 0.
     fn jump(&mut self, from: Level, to: Level) {
         let keep = to.sigma / from.sigma;
         let data = match self.predicts {
@@ -191,7 +214,9 @@ where
 
     /// (X3) with the last n values.
     fn predict(&mut self, rule: Rule, (from, to): (Level, Level), n: usize) {
-        let (keep, of) = coefficients(self.predicts, rule, (from, to), n, |j| self.past.levels[j]);
+        let sde = self.grid.sde();
+        let (keep, of) =
+            coefficients(sde, (self.predicts, rule), (from, to), n, |j| self.past.levels[j]);
         let (x, past) = (&self.x, &self.past.states);
         combine(&mut self.next, &mut self.rows, n + 1, |j| match j {
             0 => (keep, x),
@@ -205,7 +230,8 @@ where
         let place = |j: usize| if j < 2 { 1 - j } else { j };
         let Some(start) = &self.spare else { return };
         let levels = &self.past.levels;
-        let (keep, of) = coefficients(self.predicts, rule, (from, to), n + 1, |j| levels[place(j)]);
+        let (sde, kind) = (self.grid.sde(), (self.predicts, rule));
+        let (keep, of) = coefficients(sde, kind, (from, to), n + 1, |j| levels[place(j)]);
         let past = &self.past.states;
         combine(&mut self.next, &mut self.rows, n + 2, |j| match j {
             0 => (keep, start),
@@ -218,10 +244,10 @@ where
     fn scheme(&mut self, scheme: &Scheme, (from, to): (Level, Level)) -> Result<()> {
         let h = to.log_ratio - from.log_ratio;
         for (j, stage) in scheme.stages.iter().enumerate() {
-            let level = if stage.at < 1.0 {
-                Level::at(self.grid.sde(), from.log_ratio + stage.at * h)
-            } else {
-                to
+            let level = match stage.at {
+                1.0.. => to,
+                at if scheme.in_time => Level::of(self.grid.sde(), from.t + at * (to.t - from.t)),
+                at => Level::at(self.grid.sde(), from.log_ratio + at * h),
             };
             self.stage(Rule::Exact, (from, level), stage.uses);
             self.model.evaluate(&self.next, level, &mut self.field)?;
@@ -238,7 +264,8 @@ where
             0 => past.levels[0],
             j => stages.levels[j - 1],
         };
-        let (keep, of) = coefficients(self.predicts, rule, (from, to), uses.len(), level);
+        let (sde, kind) = (self.grid.sde(), (self.predicts, rule));
+        let (keep, of) = coefficients(sde, kind, (from, to), uses.len(), level);
         combine(&mut self.next, &mut self.rows, uses.len() + 1, |j| match j {
             0 => (keep, x),
             j if uses[j - 1] == 0 => (of[j - 1], &past.states[0]),

@@ -220,7 +220,7 @@ where
             return Ok(0);
         }
         self.attempt()?;
-        let rule = (options.control, self.method.error_order);
+        let rule = (options.control, f64::from(self.method.error_order + 1));
         for ((lane, norm), accepted) in
             self.lanes.iter_mut().zip(&self.norm).zip(&mut self.accepted)
         {

@@ -104,16 +104,16 @@ impl Lane {
     }
 
     /// Judges the trial step by its error norm; true if it is accepted. A NaN is a rejection.
-    pub(crate) fn judge(&mut self, norm: f64, (rule, q): (Control, u32), t1: f64) -> bool {
-        let order = f64::from(q + 1);
-        let factor = SAFETY * norm.powf(-1.0 / order);
+    /// `power` is q + 1.
+    pub(crate) fn judge(&mut self, norm: f64, (rule, power): (Control, f64), t1: f64) -> bool {
+        let factor = SAFETY * norm.powf(-1.0 / power);
         let accepted = norm < 1.0;
         if accepted {
             let most = if self.retrying { 1.0 } else { MAX_FACTOR };
             let factor = match rule {
                 Control::Scipy => factor,
                 Control::Pi => {
-                    let both = norm.powf(-0.7 / order) * self.last_norm.powf(0.4 / order);
+                    let both = norm.powf(-0.7 / power) * self.last_norm.powf(0.4 / power);
                     (SAFETY * both).max(MIN_FACTOR)
                 }
             };

@@ -191,8 +191,8 @@ fn a11_a_path_is_the_same_in_any_batch() {
 fn a11_bridges_have_their_law() {
     const DRAWS: u64 = 131_072;
     let path = BrownianPath::new(Noise::new(5, Purpose::Increment), (0.0, 1.0), 24).unwrap();
-    let (s, t, u) = (0.11, 0.2718, 0.731);
-    let sd = ((u - t) * (t - s) / (u - s) as f64).sqrt();
+    let (s, t, u) = (0.11_f64, 0.2718, 0.731);
+    let sd: f64 = ((u - t) * (t - s) / (u - s)).sqrt();
     let mut draws: Vec<f64> = (0..DRAWS)
         .map(|sample| {
             let [ws, wt, wu] = [s, t, u].map(|t| {

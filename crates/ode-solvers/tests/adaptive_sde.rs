@@ -11,7 +11,7 @@ use ode_solvers::{
     Adaptive, Control, LaneStatus, Samples, Solution, adaptive_sde, stochastic_heun, uniform_grid,
 };
 use sde_core::reverse::noise_scale;
-use sde_core::{BrownianPath, Lanes, Noise, Purpose, Reverse, Tolerance, VpLinear};
+use sde_core::{BrownianPath, Lanes, Noise, Purpose, Reverse, Tolerance, VpLinear, grid};
 
 type Rows = Array2<f64>;
 
@@ -58,20 +58,24 @@ fn distance(a: &Rows, b: &Rows) -> f64 {
 fn smaller_tolerances_come_nearer_to_one_path() {
     let (n, steps) = (150, 1 << 11);
     let (sde, (data, _), path) = (VpLinear::default(), clusters(), path());
-    let grid = uniform_grid(SPAN.0, SPAN.1, steps);
-    let mut reverse = Reverse::new(&sde, data.score(&sde), 1.0).unwrap();
-    let drift = |x: &Rows, at: Lanes<'_>, out: &mut Rows| reverse.drift(x, at, out);
-    let draw = |samples: &[u64], i: u32, z: &mut Rows| {
-        let (from, to) = (grid[i as usize], grid[i as usize + 1]);
-        for (mut row, &sample) in z.outer_iter_mut().zip(samples) {
-            let mut w = [0.0; 2];
-            path.increment(sample, from, to, &mut w);
-            row.assign(&(ndarray::arr1(&w) / (from - to).sqrt()));
-        }
-        Ok(())
+    let heun = |grid: &[f64]| {
+        let mut reverse = Reverse::new(&sde, data.score(&sde), 1.0).unwrap();
+        let drift = |x: &Rows, at: Lanes<'_>, out: &mut Rows| reverse.drift(x, at, out);
+        let draw = |samples: &[u64], i: u32, z: &mut Rows| {
+            let (from, to) = (grid[i as usize], grid[i as usize + 1]);
+            for (mut row, &sample) in z.outer_iter_mut().zip(samples) {
+                let mut w = [0.0; 2];
+                path.increment(sample, from, to, &mut w);
+                row.assign(&(ndarray::arr1(&w) / (from - to).sqrt()));
+            }
+            Ok(())
+        };
+        let scale = |t| noise_scale(&sde, 1.0, t);
+        stochastic_heun(latents(n), grid, drift, scale, draw).unwrap().y
     };
-    let scale = |t| noise_scale(&sde, 1.0, t);
-    let exact = stochastic_heun(latents(n), &grid, drift, scale, draw).unwrap().y;
+    let exact = heun(&uniform_grid(SPAN.0, SPAN.1, steps));
+    let given = distance(&heun(&grid::log_snr(&sde, 128, SPAN.0, SPAN.1).unwrap()), &exact);
+    println!("128 equal steps in log-SNR: distance {given:.1e}, NFE 256");
     let mut before = distance(&solve(latents(n), &options(1e-1)).y, &exact);
     for tol in [1e-2, 1e-3] {
         let end = solve(latents(n), &options(tol));
@@ -80,6 +84,7 @@ fn smaller_tolerances_come_nearer_to_one_path() {
         assert!(end.is_done() && off < before / 3.0 && off > before / 7.0, "{off} after {before}");
         before = off;
     }
+    assert!(distance(&solve(latents(n), &options(1e-2)).y, &exact) < 3.0 * given);
     let pi = solve(latents(n), &Adaptive { control: Control::Pi, ..options(1e-2) });
     assert!(distance(&pi.y, &exact) < 0.02);
     // The control: another path ends elsewhere.

@@ -82,3 +82,34 @@ pub(crate) fn combine<'a, X: State + 'a>(
     });
     out.combine(&terms[..n]);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use sde_core::VpLinear;
+
+    proptest! {
+        /// (X5), (X6) Two steps of the part that is solved exactly are one, in law: factors multiply, variances carry on.
+        /// From the law of the noise alone they lead to it: `A² σ² + c² = σ_to²` in terms of D.
+        #[test]
+        fn parts_of_a_step_compose(
+            eta in 0.0..3.0_f64, of_noise: bool, mut t in prop::array::uniform3(1e-3..1.0_f64),
+        ) {
+            t.sort_by(f64::total_cmp);
+            let [to, middle, from] = t.map(|t| Level::of(&VpLinear::default(), t));
+            let predicts = if of_noise { Predicts::Noise } else { Predicts::Data };
+            let linear = Linear { predicts, eta };
+            let close = |a: f64, b: f64| (a - b).abs() <= 1e-9 * b.abs().max(1e-9);
+            let keep = linear.keep(from, middle) * linear.keep(middle, to);
+            prop_assert!(close(keep, linear.keep(from, to)));
+            let carried = linear.keep(middle, to) * linear.std(from, middle);
+            let std = carried.hypot(linear.std(middle, to));
+            prop_assert!(close(std, linear.std(from, to)), "{std} {}", linear.std(from, to));
+            if !of_noise {
+                let law = (linear.keep(from, to) * from.sigma).hypot(linear.std(from, to));
+                prop_assert!(eta == 0.0 || close(law, to.sigma), "{law} {}", to.sigma);
+            }
+        }
+    }
+}

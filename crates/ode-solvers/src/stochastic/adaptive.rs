@@ -11,6 +11,9 @@
 //! little of the next: with all of it every second step is too long. A rejected step is tried again on the same path:
 //! numbers drawn anew after a rejection would favour those that are small, and the law would be another. As the noise is
 //! additive, the steps may depend on the path (Gaines and Lyons 1997 show what else is needed where it is not).
+//!
+//! Steps end on nodes of the path's tree, for which they are shortened by an eighth at most. A query then walks down few
+//! levels, and rounding in the drift does not move the times at which a path without smoothness is looked at.
 
 use crate::control::{Lane, share};
 use crate::error::{Error, Result};
@@ -21,6 +24,8 @@ use sde_core::{BrownianPath, Lanes, State};
 
 /// The first step in units of the interval, where the options give none.
 const FIRST_STEP: f64 = 0.01;
+/// A step ends on a node that is this many halvings finer than itself.
+const NODES: u32 = 4;
 /// (O2) raises the norm to −1 over this.
 const ERROR_POWER: f64 = 5.0;
 
@@ -154,13 +159,9 @@ where
     /// Tries one step of every running sample; returns how many are still running after it.
     fn step(&mut self) -> Result<usize> {
         for (lane, h) in self.lanes.iter_mut().zip(&mut self.h) {
-            if lane.status != LaneStatus::Running {
-                continue;
-            }
-            *h = lane.plan(self.t1, self.options.max_step, self.options.max_steps);
-            let last = lane.t_new.to_bits() == self.t1.to_bits();
-            if lane.status == LaneStatus::Running && h.abs() < self.path.resolution() && !last {
-                lane.status = LaneStatus::StepSizeTooSmall { t: lane.t, h: h.abs() };
+            if lane.status == LaneStatus::Running {
+                *h = lane.plan(self.t1, self.options.max_step, self.options.max_steps);
+                *h = to_node(lane, self.path, *h, self.t1);
             }
         }
         self.retire();
@@ -271,4 +272,26 @@ where
             x.fit(&self.y);
         }
     }
+}
+
+/// Shortens a step so that it ends on a node of the path, unless it ends on t1, and returns it; refuses one that the path
+/// has no nodes for.
+fn to_node(lane: &mut Lane, path: &BrownianPath, h: f64, t1: f64) -> f64 {
+    if lane.status != LaneStatus::Running || lane.t_new.to_bits() == t1.to_bits() {
+        return h;
+    }
+    if h.abs() < path.resolution() {
+        lane.status = LaneStatus::StepSizeTooSmall { t: lane.t, h: h.abs() };
+        return h;
+    }
+    let (first, last) = path.span();
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 30")]
+    let halvings = ((last - first) / h.abs()).log2().max(0.0) as u32 + NODES;
+    let (before, after) = path.interval(lane.t_new, halvings);
+    let node = if h > 0.0 { before } else { after };
+    if (node - lane.t) * h > 0.0 {
+        lane.t_new = node;
+        lane.h_abs = (node - lane.t).abs();
+    }
+    lane.t_new - lane.t
 }

@@ -44,7 +44,21 @@ impl BrownianPath {
 
     /// The length of the finest interval, below which the path is linear.
     pub fn resolution(&self) -> f64 {
-        (self.t1 - self.t0) * 0.5_f64.powi(self.levels as i32)
+        (self.t1 - self.t0) * 0.5_f64.powi(self.levels.cast_signed())
+    }
+
+    /// The ends of the interval around t (the one after it, for a t that ends one) after so many halvings of all.
+    pub fn interval(&self, t: f64, halvings: u32) -> (f64, f64) {
+        let (mut a, mut b) = (self.t0, self.t1);
+        for _ in 0..halvings.min(self.levels) {
+            let middle = 0.5 * (a + b);
+            if t < middle {
+                b = middle;
+            } else {
+                a = middle;
+            }
+        }
+        (a, b)
     }
 
     /// Writes `W(t)` of one sample, a vector of independent paths; t is clamped to the interval.
@@ -163,6 +177,20 @@ mod tests {
         assert!(close(st, s, s * t + s * s), "{}", st / n);
         let want = (u - t) * (t - s) / (u - s);
         assert!(close(bridge, want, 2.0 * want * want), "{} {want}", bridge / n);
+    }
+
+    /// The ends of intervals are nodes, from which a finer path is not read any deeper.
+    #[test]
+    fn intervals_have_nodes_for_ends() {
+        let (coarse, fine) = (path(5), path(20));
+        for t in [0.0, 0.3, 1.0, 1.7, 2.0] {
+            let (a, b) = fine.interval(t, 5);
+            assert!(a <= t && t <= b && (b - a - 2.0 / 32.0).abs() < 1e-12);
+            for end in [a, b] {
+                assert_eq!(at(&coarse, 1, end).to_bits(), at(&fine, 1, end).to_bits());
+            }
+        }
+        assert_eq!(coarse.interval(0.3, 20), coarse.interval(0.3, 5));
     }
 
     #[test]

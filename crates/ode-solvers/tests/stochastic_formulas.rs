@@ -268,7 +268,11 @@ fn refusals_name_the_number() {
         &mut reverse,
         &increments(),
     );
-    assert!(rising.unwrap_err().to_string().contains("0.1 rising to 0.9"));
+    let rising = rising.unwrap_err().to_string();
+    assert!(rising.starts_with("second time = 0.9") && rising.contains("towards the data"));
+    let many = langevin(0.1, u32::MAX, LangevinStep::Level);
+    let many = sample_reverse(many, few(1), &[0.9, 0.1], &mut reverse, &increments());
+    assert!(many.unwrap_err().to_string().contains("fewer than 2³²"));
     let corrector = Langevin { snr: -1.0, steps: 1, size: LangevinStep::Level };
     let how = (Predictor::EulerMaruyama, corrector);
     let wrong = predictor_corrector(few(1), &[0.9, 0.1], &mut reverse, how, &increments());

@@ -20,7 +20,7 @@
 
 use super::Normals;
 use super::walk::Walk;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::problem::Samples;
 use crate::solution::Solution;
 use sde_core::error::check;
@@ -84,9 +84,9 @@ pub fn predictor_corrector<X: State, M: Score<X>>(
 ) -> Result<Solution<X>> {
     check("snr", corrector.snr, corrector.snr >= 0.0, "a number not below 0")?;
     let mut walk = Walk::new(start.into(), grid, noise)?;
-    if grid[1] > grid[0] {
-        return Err(Error::Grid { found: format!("{} rising to {}", grid[0], grid[1]) });
-    }
+    check("second time", grid[1], grid[1] < grid[0], "one below the first, towards the data")?;
+    let keys = (1.0 + f64::from(corrector.steps)) * grid.len() as f64;
+    check("numbers of all steps", keys, keys < f64::from(u32::MAX), "fewer than 2³²")?;
     let mut field = Field::like(&walk.x);
     let mut size = [vec![0.0; walk.numbers.len()], vec![0.0; walk.numbers.len()]];
     let mut key = 0;

@@ -230,7 +230,7 @@ where
         }
         self.attempts += 1;
         self.attempt()?;
-        let rule = (options.control, self.method.error_order);
+        let rule = (options.control, f64::from(self.method.error_order + 1));
         for ((lane, norm), accepted) in
             self.lanes.iter_mut().zip(&self.norm).zip(&mut self.accepted)
         {

@@ -110,16 +110,16 @@ impl Lane {
     }
 
     /// Judges the trial step by its error norm; true if it is accepted. A NaN is a rejection.
-    pub(crate) fn judge(&mut self, norm: f64, (rule, q): (Control, u32), t1: f64) -> bool {
-        let order = f64::from(q + 1);
-        let factor = SAFETY * norm.powf(-1.0 / order);
+    /// `power` is q + 1.
+    pub(crate) fn judge(&mut self, norm: f64, (rule, power): (Control, f64), t1: f64) -> bool {
+        let factor = SAFETY * norm.powf(-1.0 / power);
         let accepted = norm < 1.0;
         if accepted {
             let most = if self.retrying { 1.0 } else { MAX_FACTOR };
             let factor = match rule {
                 Control::Scipy => factor,
-                Control::Pi => self.filter(norm, PI, order),
-                Control::Pid => self.filter(norm, H312, order),
+                Control::Pi => self.filter(norm, PI, power),
+                Control::Pid => self.filter(norm, H312, power),
             };
             self.h_abs *= if norm == 0.0 { most } else { factor.min(most) };
             self.last = [norm.max(LEAST_NORM), self.last[0]];

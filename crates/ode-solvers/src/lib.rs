@@ -45,7 +45,10 @@ pub use parallel::{in_chunks, solve_in_chunks};
 pub use problem::{Adaptive, Control, Samples};
 pub use progress::Progress;
 pub use solution::{LaneStats, LaneStatus, Solution};
-pub use stochastic::euler_maruyama;
+pub use stochastic::{
+    Normals, Stochastic, adaptive_sde, euler_maruyama, predictor_corrector, reverse_diffusion,
+    sample_reverse, sra1, stochastic_heun,
+};
 pub use tableau::{
     DOP853, DOPRI5, EULER, HEUN, MIDPOINT, RALSTON, RK4, RK23, RK45, TSIT5, Tableau, VERN7,
 };

@@ -51,7 +51,7 @@ fn main() -> ExitCode {
     for case in items(&file["events"]) {
         count(&format!("event {}", text(case, "method")), event_case(&file, case));
     }
-    println!("a02_scipy_parity: {passed} passed, {failed} failed, 0 skipped");
+    println!("scipy_parity: {passed} passed, {failed} failed, 0 skipped");
     if failed == 0 && passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 

@@ -120,6 +120,20 @@ impl<'a, X: State, M: Score<X>> Reverse<'a, X, M> {
         self.sde
     }
 
+    /// The noise in units of g.
+    pub fn eta(&self) -> Eta<'a> {
+        self.eta
+    }
+
+    /// Writes D and s of every row.
+    ///
+    /// # Errors
+    /// Those of the score model.
+    pub fn evaluate(&mut self, x: &X, at: Lanes<'_>, out: &mut Field<X>) -> Result<()> {
+        at.check(x.samples())?;
+        self.score.evaluate(x, at, out)
+    }
+
     /// Writes the drift (R3) of every row: the velocity `dx/dt` when η = 0.
     ///
     /// # Errors

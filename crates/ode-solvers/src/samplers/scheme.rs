@@ -53,8 +53,12 @@ pub(super) const KUTTA: Scheme = Scheme {
 };
 
 impl Scheme {
-    pub(super) fn check(&self) -> Result<()> {
+    /// Noise follows the stages, so with η > 0 they must go down the levels in their order.
+    pub(super) fn check(&self, eta: f64) -> Result<()> {
         check_order(self.stages.len() + 1)?;
+        if let Some(w) = self.stages.windows(2).find(|w| eta > 0.0 && w[1].at < w[0].at) {
+            check("place of a stage", w[1].at, false, "not before the last one where η > 0")?;
+        }
         let ends = std::iter::once((1.0, self.uses));
         let stages = self.stages.iter().map(|stage| (stage.at, stage.uses));
         for (before, (at, uses)) in (1..).zip(stages.chain(ends)) {

@@ -18,6 +18,7 @@ mod bulk;
 mod component;
 mod isotropic;
 mod jacobian;
+mod planar;
 mod score;
 
 pub use jacobian::{Asymmetry, asymmetry};

@@ -28,11 +28,12 @@
 //! ```
 
 use crate::error::{Result, check, check_size};
-use crate::score::{Divergence, Field, Score};
-use crate::sde::Sde;
+use crate::score::{Along, Divergence, Field, Score};
+use crate::sde::{Columns, Sde};
 use crate::state::{Lanes, State, check_alike};
 
 /// `η g(t)`, the scale of the reverse-time noise in (R2); 0 for η = 0 even where g is infinite.
+#[inline]
 pub fn noise_scale(sde: &dyn Sde, eta: f64, t: f64) -> f64 {
     if eta == 0.0 { 0.0 } else { eta * sde.g2(t).sqrt() }
 }
@@ -58,6 +59,7 @@ pub enum Eta<'a> {
 
 impl Eta<'_> {
     /// `η(t)`.
+    #[inline]
     pub fn at(self, t: f64) -> f64 {
         match self {
             Self::Constant(eta) => eta,
@@ -89,7 +91,7 @@ pub struct Reverse<'a, X, M> {
     eta: Eta<'a>,
     field: Option<Field<X>>,
     divergence: Divergence,
-    to_denoised: Vec<f64>,
+    columns: Columns,
     to_score: Vec<f64>,
 }
 
@@ -109,8 +111,8 @@ impl<'a, X: State, M: Score<X>> Reverse<'a, X, M> {
     /// The probability-flow ODE, η = 0.
     pub fn probability_flow(sde: &'a dyn Sde, score: M) -> Self {
         let (field, divergence) = (None, Divergence::default());
-        let (to_denoised, to_score) = (Vec::new(), Vec::new());
-        Self { sde, score, eta: Eta::Constant(0.0), field, divergence, to_denoised, to_score }
+        let (columns, to_score) = (Columns::default(), Vec::new());
+        Self { sde, score, eta: Eta::Constant(0.0), field, divergence, columns, to_score }
     }
 
     /// The forward process.
@@ -140,10 +142,9 @@ impl<'a, X: State, M: Score<X>> Reverse<'a, X, M> {
         check_alike("the drift", out, x)?;
         self.set_coefficients(at.t, sign);
         let field = self.field.get_or_insert_with(|| Field::like(x));
-        field.fit(x);
-        self.score.evaluate(x, at, field)?;
-        out.combine(&[(&self.to_denoised, &field.denoised), (&self.to_score, &field.score)]);
-        Ok(())
+        let (columns, to_score) = (&self.columns, &self.to_score[..]);
+        let along = Along { sde: self.sde, columns, to_denoised: &columns.d_alpha, to_score };
+        self.score.drift(x, at, &along, field, out)
     }
 
     /// As [`drift`](Self::drift), with its divergence for each row.
@@ -165,9 +166,10 @@ impl<'a, X: State, M: Score<X>> Reverse<'a, X, M> {
         field.fit(x);
         self.divergence.fit(at.t.len());
         self.score.evaluate_with_divergence(x, at, field, &mut self.divergence)?;
-        out.combine(&[(&self.to_denoised, &field.denoised), (&self.to_score, &field.score)]);
+        let to_denoised = &self.columns.d_alpha;
+        out.combine(&[(to_denoised, &field.denoised), (&self.to_score, &field.score)]);
         for (i, div) in divergence.iter_mut().enumerate() {
-            *div = self.to_denoised[i] * self.divergence.denoised[i]
+            *div = to_denoised[i] * self.divergence.denoised[i]
                 + self.to_score[i] * self.divergence.score[i];
         }
         Ok(())
@@ -175,13 +177,10 @@ impl<'a, X: State, M: Score<X>> Reverse<'a, X, M> {
 
     /// The factors of D and s in (R3) at each row's time; sign −1 for the forward member.
     fn set_coefficients(&mut self, t: &[f64], sign: f64) {
-        self.to_denoised.clear();
+        self.sde.columns(t, &mut self.columns);
+        let eta_g = t.iter().map(|t| noise_scale(self.sde, self.eta.at(*t), *t));
+        let noisy = self.columns.d_sigma2.iter().zip(eta_g).map(|(d, g)| -0.5 * (d + sign * g * g));
         self.to_score.clear();
-        for &t in t {
-            let k = self.sde.coefficients(t);
-            self.to_denoised.push(k.d_alpha);
-            let noise = noise_scale(self.sde, self.eta.at(t), t);
-            self.to_score.push(-0.5 * (k.d_sigma2 + sign * noise * noise));
-        }
+        self.to_score.extend(noisy);
     }
 }

@@ -19,7 +19,7 @@ pub(super) struct Isotropic<'a> {
 
 impl<'a> Isotropic<'a> {
     /// `(m_k, c_k)` of every component.
-    fn components(self, d: usize) -> impl Iterator<Item = (&'a [f64], f64)> {
+    pub(super) fn components(self, d: usize) -> impl Iterator<Item = (&'a [f64], f64)> {
         self.means.chunks_exact(d).zip(self.variances.iter().copied())
     }
 

@@ -5,6 +5,7 @@
 
 use super::{State, Tolerance, max_or_nan};
 use crate::error::Result;
+use crate::wide;
 use ndarray::{Array, Axis, Dimension, RemoveAxis, Slice};
 
 /// The elements of `x` in row-major order; a copy is made only if `x` lies otherwise in memory.
@@ -32,26 +33,51 @@ fn flat_mut<D: Dimension>(x: &mut Array<f64, D>) -> &mut [f64] {
     x.as_slice_mut().unwrap_or_default()
 }
 
+/// Terms of a sum that one pass over the numbers adds.
+const TOGETHER: usize = 4;
+
 /// `out = Σ_j w_j k(j)`, skipping weights that are zero in the tableau.
 fn weighted_sum<'a, D, K>(out: &mut [f64], w: &[f64], k: K)
 where
     D: Dimension + 'a,
     K: Fn(usize) -> &'a Array<f64, D>,
 {
-    let mut first = true;
-    for (j, &wj) in w.iter().enumerate().filter(|(_, w)| **w != 0.0) {
-        with_flat(k(j), |kj| {
-            if first {
-                out.iter_mut().zip(kj).for_each(|(o, k)| *o = wj * k);
-            } else {
-                out.iter_mut().zip(kj).for_each(|(o, k)| *o += wj * k);
-            }
+    out.fill(0.0);
+    let mut terms = w.iter().enumerate().filter(|(_, w)| **w != 0.0);
+    loop {
+        let mut weights = [0.0; TOGETHER];
+        let group: [_; TOGETHER] = std::array::from_fn(|i| {
+            terms.next().map(|(j, w)| {
+                weights[i] = *w;
+                k(j).as_standard_layout()
+            })
         });
-        first = false;
+        let slice = |i: usize| group[i].as_ref().and_then(|k| k.as_slice()).unwrap_or_default();
+        let [w0, w1, w2, w3] = weights;
+        match group.iter().flatten().count() {
+            0 => return,
+            1 => add(out, [w0], [slice(0)]),
+            2 => add(out, [w0, w1], [slice(0), slice(1)]),
+            3 => add(out, [w0, w1, w2], [slice(0), slice(1), slice(2)]),
+            _ => add(out, [w0, w1, w2, w3], [slice(0), slice(1), slice(2), slice(3)]),
+        }
     }
-    if first {
-        out.fill(0.0);
-    }
+}
+
+/// `out += Σ_j w_j k_j`, in this order.
+fn add<const N: usize>(out: &mut [f64], w: [f64; N], k: [&[f64]; N]) {
+    wide::run(
+        #[inline(always)]
+        || {
+            let n = k.iter().fold(out.len(), |n, k| n.min(k.len()));
+            let (out, k) = (&mut out[..n], k.map(|k| &k[..n]));
+            for i in 0..n {
+                for j in 0..N {
+                    out[i] += w[j] * k[j][i];
+                }
+            }
+        },
+    );
 }
 
 impl<D: RemoveAxis> State for Array<f64, D> {

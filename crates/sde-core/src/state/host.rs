@@ -3,6 +3,11 @@
 //! Every loop runs over contiguous rows. Arrays that the library makes are in standard layout; a caller's
 //! transposed array is copied into standard layout once, on first touch.
 
+#![expect(
+    clippy::inline_always,
+    reason = "a function that is called in vector code is compiled for it only when inlined"
+)]
+
 use super::{State, Tolerance, max_or_nan};
 use crate::error::Result;
 use crate::wide;
@@ -43,41 +48,55 @@ where
     K: Fn(usize) -> &'a Array<f64, D>,
 {
     out.fill(0.0);
-    let mut terms = w.iter().enumerate().filter(|(_, w)| **w != 0.0);
-    loop {
-        let mut weights = [0.0; TOGETHER];
-        let group: [_; TOGETHER] = std::array::from_fn(|i| {
-            terms.next().map(|(j, w)| {
-                weights[i] = *w;
-                k(j).as_standard_layout()
-            })
-        });
-        let slice = |i: usize| group[i].as_ref().and_then(|k| k.as_slice()).unwrap_or_default();
-        let [w0, w1, w2, w3] = weights;
-        match group.iter().flatten().count() {
-            0 => return,
-            1 => add(out, [w0], [slice(0)]),
-            2 => add(out, [w0, w1], [slice(0), slice(1)]),
-            3 => add(out, [w0, w1, w2], [slice(0), slice(1), slice(2)]),
-            _ => add(out, [w0, w1, w2, w3], [slice(0), slice(1), slice(2), slice(3)]),
+    let (mut weights, mut slices, mut held) = ([0.0; TOGETHER], [&[][..]; TOGETHER], 0);
+    for (j, &w) in w.iter().enumerate().filter(|(_, w)| **w != 0.0) {
+        if let Some(slice) = k(j).as_slice() {
+            (weights[held], slices[held]) = (w, slice);
+            held += 1;
         }
+        if held == TOGETHER || k(j).as_slice().is_none() {
+            add(out, &weights[..held], &slices[..held]);
+            held = 0;
+        }
+        if k(j).as_slice().is_none() {
+            with_flat(k(j), |kj| add(out, &[w], &[kj]));
+        }
+    }
+    add(out, &weights[..held], &slices[..held]);
+}
+
+/// `out += Σ_j w_j k_j`, in this order, of up to four terms.
+fn add(out: &mut [f64], w: &[f64], k: &[&[f64]]) {
+    match (w, k) {
+        (&[a], &[k]) => add_each(out, [a], [k]),
+        (&[a, b], &[k, l]) => add_each(out, [a, b], [k, l]),
+        (&[a, b, c], &[k, l, m]) => add_each(out, [a, b, c], [k, l, m]),
+        (&[a, b, c, d], &[k, l, m, n]) => add_each(out, [a, b, c, d], [k, l, m, n]),
+        _ => {}
     }
 }
 
-/// `out += Σ_j w_j k_j`, in this order.
-fn add<const N: usize>(out: &mut [f64], w: [f64; N], k: [&[f64]; N]) {
-    wide::run(
-        #[inline(always)]
-        || {
-            let n = k.iter().fold(out.len(), |n, k| n.min(k.len()));
-            let (out, k) = (&mut out[..n], k.map(|k| &k[..n]));
-            for i in 0..n {
-                for j in 0..N {
-                    out[i] += w[j] * k[j][i];
-                }
-            }
-        },
-    );
+fn add_each<const N: usize>(out: &mut [f64], w: [f64; N], k: [&[f64]; N]) {
+    // Few numbers are added before a choice of instructions is made.
+    if out.len() < 64 {
+        accumulate(out, w, k);
+    } else {
+        wide::run(
+            #[inline(always)]
+            || accumulate(out, w, k),
+        );
+    }
+}
+
+#[inline(always)]
+fn accumulate<const N: usize>(out: &mut [f64], w: [f64; N], k: [&[f64]; N]) {
+    let n = k.iter().fold(out.len(), |n, k| n.min(k.len()));
+    let (out, k) = (&mut out[..n], k.map(|k| &k[..n]));
+    for i in 0..n {
+        for j in 0..N {
+            out[i] += w[j] * k[j][i];
+        }
+    }
 }
 
 impl<D: RemoveAxis> State for Array<f64, D> {

@@ -37,6 +37,14 @@ pub enum Error {
         /// What is wrong with it.
         found: String,
     },
+    /// A sampler whose steps use earlier ones, where states change between steps.
+    #[error(
+        "sampler `{sampler}` uses values of earlier steps, expected one without memory, such as ddim or edm-heun"
+    )]
+    Memory {
+        /// The sampler's name.
+        sampler: &'static str,
+    },
     /// Chunks of one batch came back with different shapes.
     #[error("a chunk of the batch came back in the shape {found:?}, unlike the first one")]
     Shape {

@@ -9,7 +9,8 @@
 //! * [`fixed`] and [`stochastic`]: a given grid of times, without noise and with it;
 //! * [`samplers`]: diffusion samplers on a grid of noise levels;
 //! * [`solution`]: what a solve returns;
-//! * [`flow`](mod@flow): encode and decode; [`likelihood`]: `log p` along the way;
+//! * [`flow`](mod@flow): encode and decode, with a [`latent`] path between; [`likelihood`]: `log p` along the way;
+//! * [`inpaint`]: samples that agree with what is known of them;
 //! * [`parallel`]: every core, the same bits.
 
 pub mod adaptive;
@@ -19,6 +20,8 @@ pub mod error;
 pub mod events;
 pub mod fixed;
 pub mod flow;
+pub mod inpaint;
+pub mod latent;
 pub mod likelihood;
 pub mod parallel;
 pub mod problem;
@@ -34,6 +37,8 @@ pub use error::{Error, Result};
 pub use events::{Crossing, Event, Found};
 pub use fixed::{solve_fixed, uniform_grid};
 pub use flow::{decode, encode, flow};
+pub use inpaint::Inpainting;
+pub use latent::Path;
 pub use likelihood::{
     AugmentedOptions, ErrorBar, Likelihood, LikelihoodOptions, LogLikelihood, Probes,
     SetLikelihood, Trace, TraceError, log_likelihood, log_likelihood_augmented, log_normal,

@@ -14,9 +14,9 @@
 //! y_w = y_∅ + w (y_c − y_∅),     ∅ the last class of the table.                             (N2)
 //! ```
 //!
-//! The forms `uᵀ (∂D/∂x) u` are `A |u|² + B uᵀ (∂y/∂x) u`. `c_in = 1/√(σ² + σ_data² α²)` for EDM's prediction and 1 otherwise. One pass forward gives value and
-//! graph; a form is one pass backward for its probe u, the exact trace is d of them. States are f64; the network
-//! computes in f32.
+//! The forms `uᵀ (∂D/∂x) u` are `A |u|² + B uᵀ (∂y/∂x) u`. `c_in = 1/√(σ² + σ_data² α²)` for EDM's prediction and 1
+//! otherwise. One pass forward gives value and graph; a form is one pass backward for its probe u, the exact trace is d of
+//! them. States are f64; the network computes in f32.
 
 use sde_core::sde::Coefficients;
 use sde_core::{Divergence, Field, Lanes, Prediction, Score, State};
@@ -99,13 +99,12 @@ impl<'a> NetworkScore<'a> {
             None => x,
         };
         let x = &scaled.f_to_kind(Kind::Float)?;
-        let y = match self.guidance {
-            Some(weight) => self.guided_output(x, &at.labels, weight)?,
-            None => {
-                let class = self.class.map(|class| vec![class; at.labels.len()]);
-                let class = class.as_deref();
-                self.unet.forward(Input { x, label: &at.labels, class, train: self.train })?
-            }
+        let y = if let Some(weight) = self.guidance {
+            self.guided_output(x, &at.labels, weight)?
+        } else {
+            let class = self.class.map(|class| vec![class; at.labels.len()]);
+            let class = class.as_deref();
+            self.unet.forward(Input { x, label: &at.labels, class, train: self.train })?
         };
         if y.size() != x.size() {
             let expected = format!("{:?}, that of the sample", x.size());

@@ -105,9 +105,10 @@ impl<X: State> Walk<'_, X> {
     /// A step of the sampler, and (H4).
     fn down<M: Score<X>>(&mut self, from: Level, to: Level, score: &mut M) -> Result<()> {
         let sde = self.grid.sde();
-        let grid = match to.sigma > 0.0 {
-            true => Grid::new(sde, &[from.t, to.t])?,
-            false => Grid::new(sde, &[from.t])?.to_data(),
+        let grid = if to.sigma > 0.0 {
+            Grid::new(sde, &[from.t, to.t])?
+        } else {
+            Grid::new(sde, &[from.t])?.to_data()
         };
         self.moves += 1;
         let (steps, step) = (Noise::new(self.of.seed, Purpose::Increment), self.moves);

@@ -1,6 +1,6 @@
 //! Completion of samples of which a part is known: (H3), (H4), (H5).
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::float_cmp)]
 
 use ndarray::{Array2, Axis, Slice, array};
 use ode_solvers::samplers::{Grid, Sampler, sample_with};

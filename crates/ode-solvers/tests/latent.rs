@@ -1,6 +1,6 @@
 //! Latents of the flow: what lies between them, and what schedules agree on.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::float_cmp)]
 
 use ndarray::{Array2, array};
 use ode_solvers::{Adaptive, Path, RK45, decode, encode};
@@ -93,7 +93,7 @@ fn r57_frames_between_data_are_data() {
     }
 }
 
-/// (R56) Where α_T = 0 the schedule leaves no trace in the latent: `x_T/σ_T` is a map of the data alone.
+/// (R56) Where α(T) = 0 the schedule leaves no trace in the latent: `x_T/σ_T` is a map of the data alone.
 #[test]
 fn r56_latents_do_not_depend_on_the_schedule() {
     let means = array![[-1.5, 0.5], [1.0, -1.0], [0.5, 1.8]];

@@ -21,7 +21,7 @@ use sde_core::{Lanes, Noise, Purpose, Reverse, Tolerance};
 
 use batches::{Watched, join, on_host};
 pub use edit::Completion;
-pub use flow::{Interpolation, Ode, between_pairs};
+pub use flow::{Interpolation, Joined, Ode, between_pairs};
 
 /// What stops a run. What stops one sample is its status.
 #[derive(Debug, thiserror::Error)]

@@ -24,7 +24,8 @@ proptest! {
         let (x, at) = (array![[x, 1.0]], Lanes { t: &[t], sample: &[0] });
         let (mut found, mut expected) = (Field::like(&x), Field::like(&x));
         let (mut a, mut b) = (Divergence::default(), Divergence::default());
-        (a.fit(1), b.fit(1));
+        a.fit(1);
+        b.fit(1);
         score.evaluate_with_divergence(&x, at, &mut found, &mut a).unwrap();
         guided.score(&sde).evaluate_with_divergence(&x, at, &mut expected, &mut b).unwrap();
         let size = 1.0 + expected.score.iter().fold(0.0_f64, |m, s| m.max(s.abs()));

@@ -1,4 +1,4 @@
-//! From data through noise to data: a part of the way (SDEdit, Meng et al. 2022), and with a part of the data known.
+//! From data through noise to data: a part of the way (Meng et al. 2022), and with a part of the data known.
 
 use models::Batch;
 use ndarray::{ArrayD, ArrayViewD, Axis};

@@ -29,6 +29,15 @@ pub struct Interpolation {
     pub ode: Ode,
 }
 
+/// Samples joined through their latents.
+#[derive(Clone, Debug)]
+pub struct Joined {
+    /// The frames, decoded.
+    pub frames: Solution<ArrayD<f64>>,
+    /// The latents of the samples.
+    pub latents: Solution<ArrayD<f64>>,
+}
+
 impl NetworkRun<'_> {
     /// Data at `t_min` to their latents at `t_max`; row i of the result is the latent of row i.
     ///
@@ -49,18 +58,14 @@ impl NetworkRun<'_> {
     }
 
     /// The frames between rows 0 and 1 of the data, 2 and 3 and so on: pair after pair, each from its first row to its
-    /// second. The solution is that of decoding; the latents of the data come beside it.
+    /// second.
     ///
     /// # Errors
     /// As [`draw`](Self::draw); data that are no pairs, fewer than two frames, latents without an arc.
-    pub fn interpolate(
-        &self,
-        pairs: &ArrayViewD<f64>,
-        how: Interpolation,
-    ) -> Result<(Solution<ArrayD<f64>>, Solution<ArrayD<f64>>)> {
+    pub fn interpolate(&self, pairs: &ArrayViewD<f64>, how: Interpolation) -> Result<Joined> {
         let latents = self.encode(pairs, how.ode)?;
         let frames = between_pairs(&latents.y, how.frames, how.path)?;
-        Ok((self.decode(&frames.view(), how.ode)?, latents))
+        Ok(Joined { frames: self.decode(&frames.view(), how.ode)?, latents })
     }
 
     /// The flow over a span of time, in either direction.

@@ -1,5 +1,7 @@
 //! `sde edit`, `sde inpaint`, and guidance by classes.
 
+#![allow(clippy::float_cmp, reason = "what is kept is kept bit for bit")]
+
 use super::likelihood::points;
 use super::*;
 
@@ -43,7 +45,7 @@ fn the_strength_says_how_much_is_left() {
     );
 }
 
-/// Where α_T = 0 nothing of the data is left at strength 1: the same start as that of `sample`.
+/// Where α = 0 at the end nothing of the data is left at strength 1: the same start as that of `sample`.
 #[test]
 fn a_full_edit_is_a_sample() {
     let folder = folder();

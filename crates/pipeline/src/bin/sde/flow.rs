@@ -157,9 +157,10 @@ impl Trip<'_> {
         let progress = Progress::new(session, what, n);
         let tell = |done| progress.at(done);
         let run = model.run(session, BATCH, &tell);
-        let solution = match forward {
-            true => run.encode(&x.view(), self.ode),
-            false => run.decode(&x.view(), self.ode),
+        let solution = if forward {
+            run.encode(&x.view(), self.ode)
+        } else {
+            run.decode(&x.view(), self.ode)
         }?;
         progress.finish();
         Ok(solution)

@@ -7,7 +7,7 @@ use clap::Args;
 use ndarray::{ArrayD, Axis, Ix4};
 use ode_solvers::{Path as LatentPath, Solution};
 use pipeline::cli::{Usage, whole};
-use pipeline::network::Interpolation;
+use pipeline::network::{Interpolation, Joined};
 use pipeline::output::{Format, Grid, prepare, write_array, write_png_grid};
 use serde::Serialize;
 
@@ -52,7 +52,7 @@ pub(crate) struct InterpolateFlags {
 
 /// The JSON of `interpolate`.
 #[derive(Serialize)]
-struct Joined<'a> {
+struct Report<'a> {
     n: usize,
     pairs: usize,
     frames: usize,
@@ -81,7 +81,8 @@ pub(crate) fn run(flags: &InterpolateFlags, common: &Common) -> Result<(), Box<d
     let tell = |done| progress.at(done);
     let path = if flags.mode == "slerp" { LatentPath::Arc } else { LatentPath::Chord };
     let how = Interpolation { frames, path, ode };
-    let (decoded, latents) = model.run(&session, BATCH, &tell).interpolate(&x.view(), how)?;
+    let Joined { frames: decoded, latents } =
+        model.run(&session, BATCH, &tell).interpolate(&x.view(), how)?;
     progress.finish();
 
     let ended = solver::unfinished(&latents.status)
@@ -90,7 +91,7 @@ pub(crate) fn run(flags: &InterpolateFlags, common: &Common) -> Result<(), Box<d
     if ended.is_ok() || Format::of(&flags.out)? != Format::Png {
         flags.write(&decoded, frames)?;
     }
-    let report = Joined {
+    let report = Report {
         n: pairs * frames,
         pairs,
         frames,

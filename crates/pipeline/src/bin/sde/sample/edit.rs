@@ -30,7 +30,7 @@ pub(crate) struct EditFlags {
     /// A data file, a directory of images, or the compiled-in digits: digits:train, digits:validation, digits:test.
     #[arg(long, value_name = "FILE|DIR")]
     data: String,
-    /// How far to noise, above 0 to 1, in units of t_max.
+    /// How far to noise, above 0 to 1, in units of the flow's end.
     #[arg(long, value_name = "T", value_parser = number(f64::MIN_POSITIVE, 1.0), allow_negative_numbers = true)]
     strength: f64,
     #[command(flatten)]

@@ -15,14 +15,17 @@
 //! ```
 //!
 //! At σ = 0 the known elements are the data themselves and the unknown ones a denoised sample: no noise is left in either.
-//! All noise is keyed by (seed, sample, move), a move being a step down or up; a sample does not depend on its batch.
+//! All noise is keyed by (seed, sample, move and part of it), a move being a step down or up; a sample does not depend on
+//! its batch.
 
 use crate::error::{Error, Result};
 use crate::fixed::finish;
 use crate::problem::Samples;
 use crate::samplers::{Grid, Level, Sampler, sample_with};
 use crate::solution::Solution;
+use sde_core::error::check;
 use sde_core::guidance::Known;
+use sde_core::state::check_alike;
 use sde_core::{Noise, Purpose, Score, State};
 
 /// How the unknown part is drawn.
@@ -35,6 +38,9 @@ pub struct Inpainting {
     /// Key of all noise.
     pub seed: u64,
 }
+
+/// Keys of noise for one move: more than a step has parts.
+const PARTS: u32 = 16;
 
 /// A batch on its way, and how many moves it has made.
 struct Walk<'a, X> {
@@ -82,8 +88,11 @@ impl Inpainting {
             return Err(Error::Memory { sampler: m.name });
         }
         let (times, resample) = (f64::from(self.resample), self.resample);
-        sde_core::error::check("resample", times, resample > 0, "1 or more")?;
-        sde_core::state::check_alike("the start", &start, known.data())?;
+        check("resample", times, resample > 0, "1 or more")?;
+        let moves = 2.0 * times * grid.steps() as f64;
+        let most = f64::from(u32::MAX / PARTS);
+        check("moves of all steps", moves, moves < most, "below 2.6e8, for which noise has keys")?;
+        check_alike("the start", &start, known.data())?;
         let levels = grid.levels();
         let (noise, noised) = (start.zeros_like(), start.zeros_like());
         let mut walk = Walk { of: self, known, grid, x: start, noise, noised, moves: 0, nfe: 0 };
@@ -111,8 +120,8 @@ impl<X: State> Walk<'_, X> {
             Grid::new(sde, &[from.t])?.to_data()
         };
         self.moves += 1;
-        let (steps, step) = (Noise::new(self.of.seed, Purpose::Increment), self.moves);
-        let draw = |numbers: &[u64], _: u32, z: &mut X| steps.fill(numbers, step, z);
+        let (steps, first) = (Noise::new(self.of.seed, Purpose::Increment), PARTS * self.moves);
+        let draw = |numbers: &[u64], part: u32, z: &mut X| steps.fill(numbers, first + part, z);
         let x = std::mem::replace(&mut self.x, self.noise.zeros_like());
         let start = Samples { x, numbers: self.known.numbers().to_vec() };
         let solution = sample_with(&self.of.sampler, start, &grid, score, draw)?;
@@ -126,7 +135,7 @@ impl<X: State> Walk<'_, X> {
         let kernel = self.grid.sde().kernel(from.t, to.t);
         self.moves += 1;
         let noise = Noise::new(self.of.seed, Purpose::Increment);
-        noise.fill(self.known.numbers(), self.moves, &mut self.noise)?;
+        noise.fill(self.known.numbers(), PARTS * self.moves, &mut self.noise)?;
         let n = self.x.samples();
         let (keep, size) = (vec![kernel.a; n], vec![kernel.var.sqrt(); n]);
         self.noised.combine(&[(&keep, &self.x), (&size, &self.noise)]);

@@ -110,14 +110,18 @@ fn an_independent_part_is_drawn_as_if_nothing_were_known() {
     let data =
         GaussianMixture::diagonal(&[1.0], array![[0.7, -0.2]], &array![[0.25, 0.09]]).unwrap();
     let grid = levels(&sde, 12);
-    let sampler = Sampler::ddim(1.0);
-    let how = Inpainting { sampler, resample: 1, seed: 3 };
-    let found = how.run(start(8), &grid, &first_known(8), &mut data.score(&sde)).unwrap();
-    let steps = Noise::new(3, Purpose::Increment);
-    let draw = |numbers: &[u64], step: u32, z: &mut Array2<f64>| steps.fill(numbers, step + 1, z);
-    let free = sample_with(&sampler, start(8), &grid, &mut data.score(&sde), draw).unwrap();
-    assert_eq!(column(&found.y, 1), column(&free.y, 1));
-    assert_eq!((found.batch_evals, found.stats[0].accepted), (free.batch_evals, 13));
+    for (name, parts) in [("ddpm", 1), ("seeds-2", 2)] {
+        let sampler = Sampler::named(name).unwrap();
+        let how = Inpainting { sampler, resample: 1, seed: 3 };
+        let found = how.run(start(8), &grid, &first_known(8), &mut data.score(&sde)).unwrap();
+        let steps = Noise::new(3, Purpose::Increment);
+        let draw = |numbers: &[u64], key: u32, z: &mut Array2<f64>| {
+            steps.fill(numbers, 16 * (key / parts + 1) + key % parts, z) // of the move and its part
+        };
+        let free = sample_with(&sampler, start(8), &grid, &mut data.score(&sde), draw).unwrap();
+        assert_eq!(column(&found.y, 1), column(&free.y, 1), "{name}");
+        assert_eq!((found.batch_evals, found.stats[0].accepted), (free.batch_evals, 13), "{name}");
+    }
 }
 
 /// A correlated normal has its conditional law in closed form: resampling comes to it, replacement alone does not.
@@ -190,6 +194,7 @@ fn what_cannot_complete_is_refused() {
         run.unwrap_err().to_string()
     };
     assert!(refusal("dpm++2m", 1, 2).contains("`dpm++2m` uses values of earlier steps"));
+    assert!(refusal("ddim", 1 << 28, 2).contains("moves of all steps"));
     assert!(refusal("ddim", 0, 2).contains("resample = 0"));
     assert!(refusal("ddim", 1, 3).contains("found 3, expected 2"));
 }

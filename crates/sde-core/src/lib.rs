@@ -50,6 +50,7 @@
 pub mod chain;
 pub mod error;
 pub mod exact;
+mod exponential;
 pub mod fokker_planck;
 pub mod grid;
 pub mod guidance;
@@ -64,6 +65,7 @@ pub mod score;
 pub mod sde;
 pub mod state;
 pub mod summary;
+mod wide;
 
 pub use chain::{BetaSchedule, DdpmChain};
 pub use error::{Error, Result};
@@ -71,7 +73,7 @@ pub use exact::GaussianMixture;
 pub use noise::{BrownianPath, Noise, Purpose};
 pub use parametrisation::Prediction;
 pub use reverse::Reverse;
-pub use score::{Divergence, Field, Score};
+pub use score::{Along, Divergence, Field, Score};
 pub use sde::{Process, Sde, VpLinear};
 pub use state::{Lanes, State, Tolerance};
 pub use summary::Summary;

@@ -37,6 +37,7 @@ pub(crate) fn run(flags: &Flags, path: &Path) -> Result<(), Box<dyn Error>> {
         unet: &model.unet,
         description,
         class: None,
+        guidance: None,
         device: Device::Cpu,
         seed: flags.seed,
         batch: 64,

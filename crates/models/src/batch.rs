@@ -249,6 +249,16 @@ impl State for Batch {
         });
     }
 
+    fn take_marked(&mut self, src: &Self, mark: &Self) {
+        let fits = self.fits("what is taken", src, src.samples());
+        let fits = fits.and_then(|()| self.fits("a mark", mark, mark.samples()));
+        self.set(&[src, mark], |t| {
+            fits?;
+            let chosen = src.tensor.f_where_self(&mark.tensor.f_ne(0.0)?, t)?;
+            Ok(t.f_copy_(&chosen)?)
+        });
+    }
+
     fn compact(&mut self, keep: &[usize]) {
         let index = self.index(keep);
         self.set(&[], |t| {

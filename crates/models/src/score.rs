@@ -7,9 +7,16 @@
 //! tr ∂D/∂x = A d + B tr ∂y/∂x,     tr ∂y/∂x = E_u uᵀ (∂y/∂x) u,   E u uᵀ = I               (N1)
 //! ```
 //!
-//! and likewise for s. The forms `uᵀ (∂D/∂x) u` are `A |u|² + B uᵀ (∂y/∂x) u`. `c_in = 1/√(σ² + σ_data² α²)` for EDM's prediction and 1 otherwise. One pass forward gives value and
-//! graph; a form is one pass backward for its probe u, the exact trace is d of them. States are f64; the network
-//! computes in f32.
+//! and likewise for s. Classifier-free guidance (Ho and Salimans 2022) of a class c mixes y, and so D and s, which are affine
+//! in y with the same x:
+//!
+//! ```text
+//! y_w = y_∅ + w (y_c − y_∅),     ∅ the last class of the table.                             (N2)
+//! ```
+//!
+//! The forms `uᵀ (∂D/∂x) u` are `A |u|² + B uᵀ (∂y/∂x) u`. `c_in = 1/√(σ² + σ_data² α²)` for EDM's prediction and 1
+//! otherwise. One pass forward gives value and graph; a form is one pass backward for its probe u, the exact trace is d of
+//! them. States are f64; the network computes in f32.
 
 use sde_core::sde::Coefficients;
 use sde_core::{Divergence, Field, Lanes, Prediction, Score, State};
@@ -28,6 +35,8 @@ pub struct NetworkScore<'a> {
     unet: &'a UNet,
     description: &'a Description,
     class: Option<i64>,
+    /// w of (N2).
+    guidance: Option<f64>,
     train: bool,
 }
 
@@ -48,7 +57,7 @@ struct Factors {
 impl<'a> NetworkScore<'a> {
     /// The network as it is sampled from: no gradients of its weights, no dropout.
     pub fn new(unet: &'a UNet, description: &'a Description) -> Self {
-        Self { unet, description, class: None, train: false }
+        Self { unet, description, class: None, guidance: None, train: false }
     }
 
     /// The network in training: dropout drops, and values are part of the graph of its weights.
@@ -59,6 +68,12 @@ impl<'a> NetworkScore<'a> {
     /// The same network, told that every sample is of this class.
     pub fn of_class(self, class: Option<i64>) -> Self {
         Self { class, ..self }
+    }
+
+    /// The same network with classifier-free guidance (N2) of this weight, where there is one: one pass of twice the batch
+    /// for each evaluation. The class ∅ is the last of the table, so that the class of the samples is an earlier one.
+    pub fn guided(self, guidance: Option<f64>) -> Self {
+        Self { guidance, ..self }
     }
 
     fn at(&self, x: &Batch, at: Lanes<'_>) -> Result<At> {
@@ -84,14 +99,42 @@ impl<'a> NetworkScore<'a> {
             None => x,
         };
         let x = &scaled.f_to_kind(Kind::Float)?;
-        let class = self.class.map(|class| vec![class; at.labels.len()]);
-        let input = Input { x, label: &at.labels, class: class.as_deref(), train: self.train };
-        let y = self.unet.forward(input)?;
+        let y = if let Some(weight) = self.guidance {
+            self.guided_output(x, &at.labels, weight)?
+        } else {
+            let class = self.class.map(|class| vec![class; at.labels.len()]);
+            let class = class.as_deref();
+            self.unet.forward(Input { x, label: &at.labels, class, train: self.train })?
+        };
         if y.size() != x.size() {
             let expected = format!("{:?}, that of the sample", x.size());
             return Err(Error::Shape { what: "the network's output", found: y.size(), expected });
         }
         Ok(y.f_to_kind(Kind::Double)?)
+    }
+
+    /// (N2), one pass for both classes.
+    fn guided_output(&self, x: &Tensor, labels: &[f64], weight: f64) -> Result<Tensor> {
+        let refuse = |found: String, expected: String| {
+            Err(Error::Config { key: "the class of guidance".into(), found, expected })
+        };
+        let (class, none) = match (self.class, self.unet.config().num_class_embeds) {
+            (_, None) => return refuse("none".into(), "a network with a class table".into()),
+            (Some(class), Some(n)) if (0..n - 1).contains(&class) => (class, n - 1),
+            (class, Some(n)) => {
+                let found = class.map_or_else(|| "none".into(), |k| k.to_string());
+                let last = n - 1;
+                return refuse(found, format!("one before {last}, which stands for no class"));
+            }
+        };
+        let n = labels.len();
+        let both = [vec![class; n], vec![none; n]].concat();
+        let x = &Tensor::f_cat(&[x, x], 0)?;
+        let label = &[labels, labels].concat();
+        let y = self.unet.forward(Input { x, label, class: Some(&both), train: self.train })?;
+        let rows = labels.len() as i64;
+        let (of_class, of_none) = (y.f_narrow(0, 0, rows)?, y.f_narrow(0, rows, rows)?);
+        Ok(of_none.f_add(&of_class.f_sub(&of_none)?.f_mul(&Tensor::from(weight))?)?)
     }
 
     fn factors(&self, to: Prediction, at: &At) -> Result<Factors> {

@@ -37,6 +37,14 @@ pub enum Error {
         /// What is wrong with it.
         found: String,
     },
+    /// A sampler whose steps use earlier ones, where states change between steps.
+    #[error(
+        "sampler `{sampler}` uses values of earlier steps, expected one without memory, such as ddim or edm-heun"
+    )]
+    Memory {
+        /// The sampler's name.
+        sampler: &'static str,
+    },
     /// A sampler that draws noise, and a grid that goes from data to noise.
     #[error("sampler `{sampler}` draws noise, expected one without for an upward grid")]
     Upward {

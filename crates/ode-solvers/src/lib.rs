@@ -9,7 +9,9 @@
 //! * [`fixed`] and [`stochastic`]: a given grid of times, without noise and with it;
 //! * [`samplers`]: diffusion samplers on a grid of noise levels;
 //! * [`solution`]: what a solve returns; [`progress`]: watching one, and stopping it;
-//! * [`flow`](mod@flow): encode and decode, in the [`variable`] of one's choice; [`likelihood`]: `log p` along the way;
+//! * [`flow`](mod@flow): encode and decode, in the [`variable`] of one's choice, with a [`latent`] path between;
+//!   [`likelihood`]: `log p` along the way;
+//! * [`inpaint`]: samples that agree with what is known of them;
 //! * [`parallel`]: every core, the same bits.
 
 pub mod adaptive;
@@ -19,6 +21,8 @@ pub mod error;
 pub mod events;
 pub mod fixed;
 pub mod flow;
+pub mod inpaint;
+pub mod latent;
 pub mod likelihood;
 pub mod parallel;
 pub mod problem;
@@ -36,6 +40,8 @@ pub use error::{Error, Result};
 pub use events::{Crossing, Event, Found};
 pub use fixed::{solve_fixed, solve_fixed_observed, uniform_grid};
 pub use flow::{decode, encode, flow, flow_in};
+pub use inpaint::Inpainting;
+pub use latent::Path;
 pub use likelihood::{
     AugmentedOptions, ErrorBar, Likelihood, LikelihoodOptions, LogLikelihood, ProbeLaw, Probes,
     SetLikelihood, Trace, TraceError, log_likelihood, log_likelihood_augmented, log_normal,

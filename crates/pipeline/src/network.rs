@@ -5,6 +5,8 @@
 //! States are f64 on the device; the network computes in f32.
 
 mod batches;
+mod edit;
+mod flow;
 
 use models::tch::Device;
 use models::{Batch, Description, NetworkScore, UNet};
@@ -18,6 +20,8 @@ use sde_core::reverse::noise_scale;
 use sde_core::{BrownianPath, Lanes, Noise, Purpose, Reverse, Score, Tolerance};
 
 use batches::{Watched, join, on_host};
+pub use edit::Completion;
+pub use flow::{Interpolation, Joined, Ode, between_pairs};
 
 /// What stops a run. What stops one sample is its status.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +60,8 @@ pub struct NetworkRun<'a> {
     pub description: &'a Description,
     /// The class of every sample, for networks with classes.
     pub class: Option<i64>,
+    /// The weight of classifier-free guidance, where there is one; its ∅ is the last class.
+    pub guidance: Option<f64>,
     /// Where the network is.
     pub device: Device,
     /// Key of the noise and of random probes.
@@ -142,7 +148,7 @@ pub struct LikelihoodSettings<'a> {
 impl NetworkRun<'_> {
     /// The network as a score.
     fn network(&self) -> NetworkScore<'_> {
-        NetworkScore::new(self.unet, self.description).of_class(self.class)
+        NetworkScore::new(self.unet, self.description).of_class(self.class).guided(self.guidance)
     }
 
     /// Draws samples by reversing the process; row i of the result is sample i.

@@ -35,6 +35,7 @@ fn samples_are_digits_and_no_copies() {
         unet: &model.unet,
         description: &description,
         class: None,
+        guidance: None,
         device: Device::Cpu,
         seed: 1,
         batch: 64,

@@ -45,7 +45,7 @@
 //!
 //! [`state`] is the batch, and why a result never depends on what else is in it; [`noise`] draws numbers keyed by seed, sample
 //! and step; [`levels`] ties integer data to densities; [`grid`] spaces noise levels and times; [`quadrature`] integrates smooth
-//! functions; [`summary`] is a mean with its standard error.
+//! functions; [`guidance`] tells a score more than the noisy sample; [`summary`] is a mean with its standard error.
 
 pub mod chain;
 pub mod error;
@@ -53,6 +53,7 @@ pub mod exact;
 mod exponential;
 pub mod fokker_planck;
 pub mod grid;
+pub mod guidance;
 pub mod levels;
 pub mod moments;
 pub mod noise;

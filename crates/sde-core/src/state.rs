@@ -122,6 +122,8 @@ pub trait State: Sized {
     fn combine(&mut self, terms: &[(&[f64], &Self)]);
     /// `self_i = src_i` where `take[i]`.
     fn take_where(&mut self, src: &Self, take: &[bool]);
+    /// Takes the elements of `src` where those of `mark` are not 0: [`take_where`](Self::take_where) element by element.
+    fn take_marked(&mut self, src: &Self, mark: &Self);
     /// Keeps the rows `keep` (ascending), in their order.
     fn compact(&mut self, keep: &[usize]);
     /// `self[to[i]] = src_i` for every row i of `src`.

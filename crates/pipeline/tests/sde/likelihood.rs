@@ -2,8 +2,8 @@
 
 use super::*;
 
-/// Float data of the shape [n, 1, 8, 8], four digits for one.
-fn points(folder: &TempDir, n: usize) -> ArrayD<f64> {
+/// Float data of the shape [n, 1, 8, 8], so many test digits.
+pub(super) fn points(folder: &TempDir, n: usize) -> ArrayD<f64> {
     let digits = data::digits().test.images.midpoints();
     let x = digits.slice_axis(Axis(0), Slice::from(..n)).to_owned().into_dyn();
     write_npy(folder.path().join("x.npy"), &x).unwrap();

@@ -16,7 +16,9 @@ use pipeline::output::{write_npy, write_safetensors};
 use serde_json::Value;
 use tempfile::TempDir;
 
+mod edit;
 mod eval;
+mod flow;
 mod likelihood;
 mod model_files;
 mod refusals;

@@ -197,6 +197,14 @@ impl<D: RemoveAxis> State for Array<f64, D> {
         });
     }
 
+    fn take_marked(&mut self, src: &Self, mark: &Self) {
+        let out = flat_mut(self);
+        with_flat2(src, mark, |src, mark| {
+            let elements = out.iter_mut().zip(src.iter().zip(mark));
+            elements.filter(|(_, (_, m))| **m != 0.0).for_each(|(o, (s, _))| *o = *s);
+        });
+    }
+
     fn compact(&mut self, keep: &[usize]) {
         if self.ndim() == 0 {
             return; // no samples, nothing to keep

@@ -84,6 +84,10 @@ impl<A: State, B: State> State for (A, B) {
         self.0.take_where(&src.0, take);
         self.1.take_where(&src.1, take);
     }
+    fn take_marked(&mut self, src: &Self, mark: &Self) {
+        self.0.take_marked(&src.0, &mark.0);
+        self.1.take_marked(&src.1, &mark.1);
+    }
     fn compact(&mut self, keep: &[usize]) {
         self.0.compact(keep);
         self.1.compact(keep);

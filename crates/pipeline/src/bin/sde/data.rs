@@ -100,6 +100,24 @@ impl Source {
     }
 }
 
+impl Source {
+    /// The data as states of the flow: integer data at the middles of their levels, floats as they are. `known` is the
+    /// number of levels of the model.
+    ///
+    /// # Errors
+    /// Levels that are too few, or other than the model's.
+    pub(crate) fn states(self, known: Option<u32>) -> Result<ArrayD<f64>, Box<dyn Error>> {
+        match self.data {
+            Data::Float(x) => Ok(x),
+            Data::Levels(images) => {
+                let own = self.exact.then_some(images.levels());
+                Ok(with_levels(images, None, known, own)?.midpoints().into_dyn())
+            }
+            _ => Err("the data are of a kind that the flow does not carry".into()),
+        }
+    }
+}
+
 /// The images with the levels of the command line, or the model's, or their own. A file of bytes cannot say how many
 /// levels it uses; where that is known, the model must agree.
 fn with_levels(

@@ -2,15 +2,18 @@
 //!
 //! * [`flags`]: what all commands share; [`session`]: the device, what is said and reported;
 //! * [`model`]: a network and what it means, from its own description, a scheduler's file or flags;
-//! * [`process`], [`scheduler`], [`solver`], [`data`]: what flags name;
-//! * [`sample`], [`likelihood`], [`eval`], [`train`], [`info`]: the commands.
+//! * [`process`], [`scheduler`], [`solver`], [`ode`], [`data`]: what flags name;
+//! * [`sample`] with its `edit` and `inpaint`, [`likelihood`], [`flow`], [`interpolate`], [`eval`], [`train`], [`info`]: the commands.
 
 mod data;
 mod eval;
 mod flags;
+mod flow;
 mod info;
+mod interpolate;
 mod likelihood;
 mod model;
+mod ode;
 mod process;
 mod progress;
 mod sample;
@@ -51,6 +54,16 @@ enum Command {
     Eval(eval::EvalFlags),
     /// Trains a network.
     Train(train::TrainFlags),
+    /// Carries data to their latents along the probability-flow ODE.
+    Encode(flow::EncodeFlags),
+    /// Carries latents to data along the probability-flow ODE.
+    Decode(flow::DecodeFlags),
+    /// Joins samples through their latents.
+    Interpolate(interpolate::InterpolateFlags),
+    /// Noises data in part and denoises them again.
+    Edit(sample::edit::EditFlags),
+    /// Draws the unknown part of samples of which a part is known.
+    Inpaint(sample::inpaint::InpaintFlags),
     /// Shows libtorch, devices, and what a model is.
     Info(info::InfoFlags),
 }
@@ -67,6 +80,11 @@ fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
         Command::Likelihood(flags) => likelihood::run(flags, &cli.common),
         Command::Eval(flags) => eval::run(flags, &cli.common),
         Command::Train(flags) => train::run(flags, &cli.common),
+        Command::Encode(flags) => flow::encode(flags, &cli.common),
+        Command::Decode(flags) => flow::decode(flags, &cli.common),
+        Command::Interpolate(flags) => interpolate::run(flags, &cli.common),
+        Command::Edit(flags) => sample::edit::run(flags, &cli.common),
+        Command::Inpaint(flags) => sample::inpaint::run(flags, &cli.common),
         Command::Info(flags) => info::run(flags, &cli.common),
     }
 }

@@ -20,6 +20,7 @@ pub(crate) struct Described {
     pub(crate) model: Model,
     pub(crate) description: Description,
     class: Option<i64>,
+    guidance: Option<f64>,
     t_min: f64,
     t_max: f64,
 }
@@ -45,7 +46,7 @@ impl Described {
         }
         description.check_start(t_min)?;
         let class = class(&model, flags.class)?;
-        Ok(Self { model, description, class, t_min, t_max })
+        Ok(Self { model, description, class, guidance: None, t_min, t_max })
     }
 
     /// The runs that this network is for.
@@ -59,6 +60,7 @@ impl Described {
             unet: &self.model.unet,
             description: &self.description,
             class: self.class,
+            guidance: self.guidance,
             device: session.device,
             seed: session.common.seed(),
             batch: session.common.batch_or(batch),
@@ -71,6 +73,26 @@ impl Described {
     /// The interval of the flow, `t_min` and `t_max`.
     pub(crate) fn interval(&self) -> (f64, f64) {
         (self.t_min, self.t_max)
+    }
+
+    /// Classifier-free guidance of this weight, where there is one; a weight of 1 is the class alone.
+    ///
+    /// # Errors
+    /// A model without classes, or the class that stands for none.
+    pub(crate) fn guide(&mut self, weight: Option<f64>) -> Result<(), Usage> {
+        let Some(weight) = weight else { return Ok(()) };
+        let Some(n) = self.model.unet.config().num_class_embeds else {
+            let text =
+                format!("found --guidance {weight}, expected none: the model has no classes");
+            return Err(Usage(text));
+        };
+        if let Some(k) = self.class.filter(|&k| k >= n - 1) {
+            return Err(Usage(format!(
+                "found --class {k} with --guidance, expected a class before {k}, which stands for no class"
+            )));
+        }
+        self.guidance = Some(weight).filter(|w| (w - 1.0).abs() > 0.0);
+        Ok(())
     }
 
     /// The interval of a grid of times that the user gave.

@@ -1,5 +1,7 @@
 //! `sde sample`: noise to samples.
 
+pub(crate) mod edit;
+pub(crate) mod inpaint;
 mod plan;
 
 use std::error::Error;
@@ -78,6 +80,10 @@ pub(crate) struct SampleFlags {
     /// The noise at the end of time itself: .npy, or .safetensors (its tensor `noise`); it says how many samples.
     #[arg(long, value_name = "FILE")]
     noise: Option<PathBuf>,
+    /// Classifier-free guidance of this weight: 0 forgets the class, 1 is the class alone. The last class of the model stands
+    /// for no class.
+    #[arg(long, value_name = "W", value_parser = number(-1e6, 1e6), allow_negative_numbers = true)]
+    guidance: Option<f64>,
     /// What is done to the finished samples: none, or unit, which clips to [−1, 1].
     #[arg(long, default_value = "none", value_parser = ["none", "unit"])]
     clip: String,
@@ -118,6 +124,7 @@ pub(crate) fn run(flags: &SampleFlags, common: &Common) -> Result<(), Box<dyn Er
     let n = flags.count(noise.as_ref())?;
     let mut model =
         Described::open(&flags.model, noise.as_ref().and_then(|x| x.shape().get(1..)), &session)?;
+    model.guide(flags.guidance)?;
     let grid = plan.grid(&mut model)?;
     let size = model.description.shape.iter().map(|&n| usize::try_from(n).unwrap_or(0));
     Format::of(&flags.out)?.check(&std::iter::once(n).chain(size).collect::<Vec<_>>())?;
@@ -127,20 +134,24 @@ pub(crate) fn run(flags: &SampleFlags, common: &Common) -> Result<(), Box<dyn Er
     let progress = Progress::new(&session, "sampling:", n);
     let tell = |done| progress.at(done);
     let begun = session.seconds();
-    let mut drawn = model.run(&session, BATCH, &tell).draw(&start, plan.sampler(&grid))?;
+    let drawn = model.run(&session, BATCH, &tell).draw(&start, plan.sampler(&grid))?;
     let seconds = session.seconds() - begun;
     progress.finish();
 
-    if flags.clip == "unit" {
-        drawn.y.mapv_inplace(|y| y.clamp(-1.0, 1.0));
-    }
-    let ended = solver::unfinished(&drawn.status);
-    if ended.is_ok() || Format::of(&flags.out)? != Format::Png {
-        write_array(&flags.out, "samples", &drawn.y)?; // of a sample that stopped, what it reached
-    }
-    let report = flags.sampled(&plan, &grid, &model, &drawn, (common.seed(), seconds));
-    session.report(&report, &summary(&report, &drawn))?;
-    Ok(ended?)
+    flags.deliver(&session, (&plan, &grid, &model), drawn, (seconds, &Nothing {}))
+}
+
+/// The keys that `sample` has beside those of every command that draws.
+#[derive(Serialize)]
+struct Nothing {}
+
+/// The JSON of a command that draws: what is common, and its own.
+#[derive(Serialize)]
+struct Delivered<'a, T> {
+    #[serde(flatten)]
+    sampled: &'a Sampled<'a>,
+    #[serde(flatten)]
+    own: &'a T,
 }
 
 /// What was drawn, in a line for people.
@@ -169,6 +180,26 @@ impl SampleFlags {
             (Some(rows), _) => Ok(rows),
             (None, num) => Ok(usize::try_from(num.unwrap_or(64))?),
         }
+    }
+
+    /// Writes what was drawn in `seconds`, and reports it with the keys that are the command's own.
+    fn deliver<T: Serialize>(
+        &self,
+        session: &Session<'_>,
+        (plan, grid, model): (&Plan<'_>, &[f64], &Described),
+        mut drawn: Solution<ArrayD<f64>>,
+        (seconds, own): (f64, &T),
+    ) -> Result<(), Box<dyn Error>> {
+        if self.clip == "unit" {
+            drawn.y.mapv_inplace(|y| y.clamp(-1.0, 1.0));
+        }
+        let ended = solver::unfinished(&drawn.status);
+        if ended.is_ok() || Format::of(&self.out)? != Format::Png {
+            write_array(&self.out, "samples", &drawn.y)?; // of a sample that stopped, what it reached
+        }
+        let sampled = self.sampled(plan, grid, model, &drawn, (session.common.seed(), seconds));
+        session.report(&Delivered { sampled: &sampled, own }, &summary(&sampled, &drawn))?;
+        Ok(ended?)
     }
 
     fn sampled<'a>(

@@ -168,3 +168,8 @@ pub(crate) fn unfinished(statuses: &[LaneStatus]) -> Result<(), String> {
         )),
     }
 }
+
+/// The methods of the probability-flow ODE by name.
+pub(crate) fn methods() -> Vec<&'static str> {
+    METHODS.iter().map(|m| m.name).collect()
+}

@@ -116,6 +116,7 @@ fn likelihoods(
         unet: &model.unet,
         description,
         class: None,
+        guidance: None,
         device: Device::Cpu,
         seed: flags.seed,
         batch: 64,

@@ -5,6 +5,7 @@
 //! States are f64 on the device; the network computes in f32.
 
 mod batches;
+mod verify;
 
 use models::tch::Device;
 use models::{Batch, Description, NetworkScore, UNet};
@@ -16,6 +17,8 @@ use ode_solvers::{
 };
 use sde_core::reverse::noise_scale;
 use sde_core::{Lanes, Noise, Purpose, Reverse, Tolerance};
+
+pub use verify::Loops;
 
 use batches::{Watched, join, on_host};
 

@@ -45,9 +45,10 @@
 //!
 //! [`state`] is the batch, and why a result never depends on what else is in it; [`noise`] draws numbers keyed by seed, sample
 //! and step; [`levels`] ties integer data to densities; [`grid`] spaces noise levels and times; [`quadrature`] integrates smooth
-//! functions; [`summary`] is a mean with its standard error.
+//! functions; [`summary`] is a mean with its standard error; [`diagnostics`] asks a score whether it belongs to its process.
 
 pub mod chain;
+pub mod diagnostics;
 pub mod error;
 pub mod exact;
 pub mod fokker_planck;

@@ -94,3 +94,31 @@ pub trait Score<X: State> {
         Err(Error::NoForms)
     }
 }
+
+/// A borrowed model, for what takes its model by value.
+impl<X: State, M: Score<X> + ?Sized> Score<X> for &mut M {
+    fn evaluate(&mut self, x: &X, at: Lanes<'_>, out: &mut Field<X>) -> Result<()> {
+        (**self).evaluate(x, at, out)
+    }
+
+    fn evaluate_with_divergence(
+        &mut self,
+        x: &X,
+        at: Lanes<'_>,
+        out: &mut Field<X>,
+        divergence: &mut Divergence,
+    ) -> Result<()> {
+        (**self).evaluate_with_divergence(x, at, out, divergence)
+    }
+
+    fn evaluate_with_forms(
+        &mut self,
+        x: &X,
+        at: Lanes<'_>,
+        probes: &[X],
+        out: &mut Field<X>,
+        forms: &mut [Divergence],
+    ) -> Result<()> {
+        (**self).evaluate_with_forms(x, at, probes, out, forms)
+    }
+}

@@ -56,7 +56,7 @@ fn info_says_what_there_is() {
 #[test]
 fn help_ends_with_an_example() {
     let folder = folder();
-    for command in ["sample", "likelihood", "eval", "train", "info"] {
+    for command in ["sample", "likelihood", "eval", "train", "info", "verify"] {
         let output =
             Command::new(env!("CARGO_BIN_EXE_sde")).args([command, "--help"]).output().unwrap();
         let help = text(&output.stdout);

@@ -37,7 +37,7 @@ fn a_bad_command_line_is_one_sentence_and_code_2() {
         ("likelihood --model net --data digits:test --dequantise none", "expected uniform"),
         ("likelihood --model net --data digits:test --solver heun", "possible values: rk23, rk45"),
         ("likelihood --model net --data digits:test --trace exact --probes 3", "--trace exact"),
-        ("likelihood --model net --data digits:test --method two-phase", "augmented"),
+        ("likelihood --model net --data digits:test --method one-phase", "augmented"),
         ("eval --model net --input a --out b.npy", ".safetensors"),
     ] {
         let output = sde(&folder, args);

@@ -3,7 +3,7 @@
 //! * [`flags`]: what all commands share; [`session`]: the device, what is said and reported;
 //! * [`model`]: a network and what it means, from its own description, a scheduler's file or flags;
 //! * [`process`], [`scheduler`], [`solver`], [`data`]: what flags name;
-//! * [`sample`], [`likelihood`], [`eval`], [`train`], [`info`]: the commands.
+//! * [`sample`], [`likelihood`], [`eval`], [`train`], [`info`], [`verify`]: the commands.
 
 mod data;
 mod eval;
@@ -18,6 +18,7 @@ mod scheduler;
 mod session;
 mod solver;
 mod train;
+mod verify;
 
 use clap::{Parser, Subcommand};
 use pipeline::cli::{finish, parse_or_exit};
@@ -53,6 +54,8 @@ enum Command {
     Train(train::TrainFlags),
     /// Shows libtorch, devices, and what a model is.
     Info(info::InfoFlags),
+    /// Measures how far a network is from the score of a density, and its samples from the data.
+    Verify(verify::VerifyFlags),
 }
 
 fn main() -> ExitCode {
@@ -68,5 +71,6 @@ fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
         Command::Eval(flags) => eval::run(flags, &cli.common),
         Command::Train(flags) => train::run(flags, &cli.common),
         Command::Info(flags) => info::run(flags, &cli.common),
+        Command::Verify(flags) => verify::run(flags, &cli.common),
     }
 }

@@ -1,18 +1,22 @@
-//! The probability-flow ODE of a 2-D mixture: 4,096 points, t from 1 to 1e-3, RK45 at rtol = atol = 1e-5.
+//! The probability-flow ODE of a 2-D mixture: 4,096 points, t from 1 to 1e-3, RK45 at rtol = atol = 1e-5, one step size
+//! per point.
 //!
-//! `benches/peers/mixture_flow.py` solves the same problem from the same points with SciPy; `benches/peers/run` runs
-//! both back to back. SciPy's NumPy runs on one core here, so compare it with the one-thread figure.
+//! `benches/peers/mixture_flow.py` solves the same problem from the same points with other libraries, and
+//! `benches/peers/run flow` runs both back to back. For it, `PEERS_DIR` names a folder in which this bench leaves the
+//! states that DOP853 reaches at 1e-12 (`reference.f64`, row by row, little-endian). A line for each number of threads has
+//! tabs between method, threads, median and least seconds, mean evaluations of a point, largest and median error.
 
-#![allow(clippy::expect_used)]
+#![allow(clippy::expect_used, clippy::print_stdout)]
 
-use criterion::{Criterion, criterion_group, criterion_main};
 use ndarray::{Array2, array};
-use ode_solvers::{Adaptive, RK45, Result, Solution, decode, solve_in_chunks};
+use ode_solvers::{Adaptive, DOP853, RK45, Result, Solution, Tableau, decode, solve_in_chunks};
 use sde_core::{GaussianMixture, Reverse, Tolerance, VpLinear};
 use std::hint::black_box;
+use std::time::Instant;
 
 const POINTS: usize = 4096;
-const CHUNK: usize = 64;
+const CHUNK: usize = 256;
+const REPEATS: usize = 41;
 
 /// The mixture of `fixtures/solver_cases.json`, problem `vp_gmm_pf`.
 fn mixture() -> sde_core::Result<GaussianMixture> {
@@ -29,35 +33,54 @@ fn latents() -> Array2<f64> {
     })
 }
 
-fn solve(mixture: &GaussianMixture, x: &Array2<f64>, tol: f64) -> Result<Solution<Array2<f64>>> {
+fn solve(
+    method: &'static Tableau,
+    mixture: &GaussianMixture,
+    x: &Array2<f64>,
+    tol: f64,
+) -> Result<Solution<Array2<f64>>> {
     let (sde, options) = (VpLinear::default(), Adaptive::new(Tolerance::both(tol)));
     solve_in_chunks(x, 0, CHUNK, |chunk| {
         let mut flow = Reverse::probability_flow(&sde, mixture.score(&sde));
-        decode(&RK45, chunk, 1e-3, &options, &mut flow)
+        decode(method, chunk, 1e-3, &options, &mut flow)
     })
 }
 
-fn bench(c: &mut Criterion) {
-    let mixture = mixture().expect("a mixture");
-    let x = latents();
-    let [got, exact] = [1e-5, 1e-12].map(|tol| solve(&mixture, &x, tol).expect("a solution"));
-    let error = (&got.y - &exact.y).iter().fold(0.0_f64, |m, e| m.max(e.abs()));
-    println!(
-        "mixture_flow: {:.1} evaluations per point, largest error {error:.1e}",
-        got.mean_nfe()
-    );
-    let cores = rayon::current_num_threads();
-    for threads in (1..=cores).filter(|n| *n == 1 || *n == cores) {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
-        c.bench_function(&format!("mixture_flow/per-sample RK45, threads: {threads}"), |b| {
-            b.iter(|| pool.install(|| solve(&mixture, black_box(&x), 1e-5)));
-        });
-    }
+/// The middle of the numbers in order.
+fn median(mut numbers: Vec<f64>) -> f64 {
+    numbers.sort_by(f64::total_cmp);
+    numbers[numbers.len() / 2]
 }
 
-criterion_group! {
-    name = benches;
-    config = Criterion::default().sample_size(20);
-    targets = bench
+fn main() {
+    let mixture = mixture().expect("a mixture");
+    let x = latents();
+    let exact = solve(&DOP853, &mixture, &x, 1e-12).expect("a solution").y;
+    if let Some(folder) = std::env::var_os("PEERS_DIR") {
+        let bytes: Vec<u8> = exact.iter().flat_map(|v| v.to_le_bytes()).collect();
+        std::fs::write(std::path::Path::new(&folder).join("reference.f64"), bytes)
+            .expect("a folder to write to");
+    }
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    for threads in [1, cores.min(2)] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+        let run = || pool.install(|| solve(&RK45, &mixture, black_box(&x), 1e-5));
+        let got = run().expect("a solution");
+        let seconds = (0..REPEATS).map(|_| {
+            let start = Instant::now();
+            black_box(run()).expect("a solution");
+            start.elapsed().as_secs_f64()
+        });
+        let seconds: Vec<f64> = seconds.collect();
+        let (least, seconds) =
+            (seconds.iter().copied().fold(f64::INFINITY, f64::min), median(seconds));
+        let off = &got.y - &exact;
+        let errors: Vec<f64> =
+            off.outer_iter().map(|row| row.iter().fold(0.0, |m: f64, e| m.max(e.abs()))).collect();
+        let largest = errors.iter().copied().fold(0.0, f64::max);
+        let (nfe, middle) = (got.mean_nfe(), median(errors));
+        println!(
+            "score-sde RK45, per sample\t{threads}\t{seconds:.6}\t{least:.6}\t{nfe:.1}\t{largest:.2e}\t{middle:.2e}"
+        );
+    }
 }
-criterion_main!(benches);

@@ -17,6 +17,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     libtorch::check(root)?;
     cc::Build::new()
         .cpp(true)
+        .opt_level(3) // its loops over states, in tests too
         .std("c++17")
         .warnings(false) // libtorch's own headers
         .include(root.join("include"))

@@ -8,7 +8,7 @@ use models::tch::Device;
 use models::torch_ext::runtime;
 use models::{Description, Model};
 use ndarray::{ArrayD, Axis, Slice};
-use ode_solvers::{LogLikelihood, RK45, SetLikelihood, Solution, Trace, uniform_grid};
+use ode_solvers::{LogLikelihood, RK45, SetLikelihood, Solution, Stochastic, Trace, uniform_grid};
 use pipeline::bandwidth::kernel_density;
 use pipeline::baseline::{nearest, pixel_histograms};
 use pipeline::cli::print;
@@ -85,7 +85,10 @@ fn draw(run: &NetworkRun<'_>, flags: &Flags) -> Result<(Drawn, Drawn), Box<dyn E
     let grid = uniform_grid(run.t_max, run.t_min, flags.steps as u32);
     let start = Start::Prior(flags.num as usize);
     let flow = run.draw(&start, Sampler::Adaptive(&RK45, tolerance(flags)))?;
-    let reverse = run.draw(&start, Sampler::ReverseSde { grid: &grid, eta: 1.0 })?;
+    let reverse = run.draw(
+        &start,
+        Sampler::ReverseSde { method: Stochastic::EulerMaruyama, grid: &grid, eta: 1.0 },
+    )?;
     Ok((flow, reverse))
 }
 

@@ -55,8 +55,19 @@ def prepare(cls, n, **options):
     return s
 
 
-def run(name, cls, n, last, scaled=False, **options):
-    """`last` is the label after the last timestep, None for the data."""
+def inverse(name, n):
+    """DDIM up the labels, with the noise of the label that each step starts from. The scheduler's own first step starts from
+    the data, where there is no noise to predict; its pipeline gives each step the noise of the label that it ends at."""
+    s = prepare(D.DDIMInverseScheduler, n, clip_sample=False)
+    labels = [int(t) for t in s.timesteps]
+    x = torch.from_numpy(X_T.copy())
+    for start, end in zip(labels, labels[1:]):
+        x = s.step(noise(x, start), end, x).prev_sample
+    return {"name": name, "labels": labels, "to_data": False, "nfe": n - 1, "x_end": x.numpy().tolist()}
+
+
+def run(name, cls, n, last, scaled=False, stride=1, **options):
+    """`last` is the label after the last timestep, None for the data. Labels inside of steps are none of `stride`."""
     s = prepare(cls, n, **options)
     labels = [int(t) for t in s.timesteps]
     x = torch.from_numpy(X_T.copy())
@@ -65,7 +76,7 @@ def run(name, cls, n, last, scaled=False, **options):
     for t in s.timesteps:
         x = s.step(noise(s.scale_model_input(x, t), t), t, x).prev_sample
     assert x.dtype == torch.float64 and torch.isfinite(x).all(), name
-    visited = list(dict.fromkeys(labels))
+    visited = [k for k in dict.fromkeys(labels) if k % stride == 0]
     if last is not None and visited[-1] != last:
         visited.append(last)
     return {
@@ -98,6 +109,8 @@ runs = [
     run("deis", D.DEISMultistepScheduler, 12, 0, solver_order=3, timestep_spacing="trailing",
         final_sigmas_type="sigma_min"),
     run("pndm", D.PNDMScheduler, 10, 0, skip_prk_steps=True, set_alpha_to_one=False),
+    run("f-pndm", D.PNDMScheduler, 10, 0, stride=100, skip_prk_steps=False, set_alpha_to_one=False),
+    inverse("ddim-inverse", 10),
 ]
 print(json.dumps({
     "made_by": f"tools/reference/diffusers_schedulers.py, diffusers {D.__version__}, torch {torch.__version__}",

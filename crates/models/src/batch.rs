@@ -6,10 +6,20 @@
 //!
 //! The operations of a [`State`] cannot fail, those of libtorch can, by running out of memory. A batch that failed
 //! remembers why: its error norms are NaN, and the next evaluation of a network reports it ([`Batch::check`]).
+//!
+//! A sum of any number of terms is one pass over memory on the CPU, and one read of the device answers all error norms of
+//! a step: [`traffic`] counts both.
+
+mod sums;
+mod traffic;
 
 use tch::{Device, Kind, Tensor};
 
-use sde_core::state::{State, Tolerance, max_or_nan};
+use sde_core::state::{State, Tolerance, max_or_nan, raise_by_two};
+use sums::{Stages, Sum, over_rows};
+use traffic::count;
+
+pub use traffic::{Traffic, traffic};
 
 use crate::error::{Error, Result};
 
@@ -116,39 +126,17 @@ impl Batch {
 
     /// The sum over everything but the rows, on the host: one device read.
     fn row_sums(x: &Tensor) -> Result<Vec<f64>> {
-        let axes: Vec<i64> = (1..x.dim() as i64).collect();
-        if axes.is_empty() { host(x) } else { host(&x.f_sum_dim_intlist(axes, false, None)?) }
-    }
-
-    /// `Σ_j c_j x_j`: in the memory of `out` unless the result is part of a graph.
-    fn weighted_sum(out: &mut Tensor, terms: &[(Tensor, Tensor)]) -> Result<()> {
-        let Some(((c, x), rest)) = terms.split_first() else {
-            let _ = out.f_zero_()?;
-            return Ok(());
-        };
-        let on_graph = out.requires_grad() || terms.iter().any(|(_, x)| x.requires_grad());
-        let mut sum = if on_graph { x.f_mul(c)? } else { x.f_mul_out(out, c)? };
-        for (c, x) in rest {
-            sum = sum.f_addcmul_(x, c)?;
-        }
-        if on_graph {
-            *out = sum;
-        }
-        Ok(())
+        host(&over_rows(x)?)
     }
 }
 
 /// The numbers of an f64 tensor on the host.
 fn host(tensor: &Tensor) -> Result<Vec<f64>> {
+    count(|traffic| traffic.reads += 1);
     let tensor = tensor.f_detach()?.f_to_device(Device::Cpu)?.f_contiguous()?;
     let mut values = vec![0.0; tensor.numel()];
     tensor.f_copy_data(&mut values, tensor.numel())?;
     Ok(values)
-}
-
-/// `h_i w`.
-fn times(h: &[f64], w: f64) -> Vec<f64> {
-    h.iter().map(|h| h * w).collect()
 }
 
 impl State for Batch {
@@ -198,13 +186,16 @@ impl State for Batch {
         K: Fn(usize) -> &'a Self + Copy,
         Self: 'a,
     {
-        let used = w.iter().enumerate().filter(|(_, w)| **w != 0.0);
-        let steps: Vec<_> = used.map(|(j, w)| (times(h, *w), k(j))).collect();
-        let ones = vec![1.0; h.len()];
-        let terms: Vec<(&[f64], &Self)> = std::iter::once((ones.as_slice(), y))
-            .chain(steps.iter().map(|(c, k)| (c.as_slice(), *k)))
-            .collect();
-        self.combine(&terms);
+        let Stages { sum, mut sources } = self.stages(h, &[w], k);
+        let fits = self.fits("the start of a step", y, h.len());
+        sources.push(y);
+        self.set(&sources, |out| {
+            fits?;
+            let mut whole = Sum::new(h.len());
+            whole.push(&y.tensor, h.iter().map(|_| 1.0));
+            whole.append(sum?);
+            whole.write(out)
+        });
     }
 
     fn raise_error_norm<'a, K>(
@@ -212,44 +203,38 @@ impl State for Batch {
         h: &[f64],
         e: &[f64],
         k: K,
-        (y, z): (&Self, &Self),
+        ends: (&Self, &Self),
         tol: &Tolerance,
         norm: &mut [f64],
     ) where
         K: Fn(usize) -> &'a Self + Copy,
         Self: 'a,
     {
-        let used = e.iter().enumerate().filter(|(_, e)| **e != 0.0);
-        let errors: Vec<_> = used.map(|(j, e)| (times(h, *e), k(j))).collect();
-        let terms: Vec<(&[f64], &Self)> = errors.iter().map(|(c, k)| (c.as_slice(), *k)).collect();
-        self.combine(&terms);
-        let n = self.sample_len().max(1) as f64;
-        let mut squares = Vec::new();
-        let fits = self.fits("an end of a step", y, norm.len());
-        let fits = fits.and_then(|()| self.fits("an end of a step", z, norm.len()));
-        self.set(&[y, z], |error| {
-            fits?;
-            let size = y.tensor.f_abs()?.f_maximum(&z.tensor.f_abs()?)?;
-            let scale = size.f_mul(&Tensor::from(tol.rtol))?.f_add(&Tensor::from(tol.atol))?;
-            squares = Self::row_sums(&error.f_div(&scale)?.f_square()?)?;
-            Ok(())
-        });
-        if self.failure.is_some() {
-            norm.fill(f64::NAN);
-        } else {
-            let sums = norm.iter_mut().zip(squares);
-            sums.for_each(|(norm, square)| *norm = max_or_nan(*norm, (square / n).sqrt()));
-        }
+        let norms = self.error_norms(h, &[e], k, ends, *tol);
+        norm.iter_mut().zip(norms).for_each(|(norm, new)| *norm = max_or_nan(*norm, new));
+    }
+
+    fn raise_error_norm_of_two<'a, K>(
+        &mut self,
+        h: &[f64],
+        e: [&[f64]; 2],
+        k: K,
+        ends: (&Self, &Self),
+        tol: &Tolerance,
+        [norm, _, _]: [&mut [f64]; 3],
+    ) where
+        K: Fn(usize) -> &'a Self + Copy,
+        Self: 'a,
+    {
+        let norms = self.error_norms(h, &e, k, ends, *tol);
+        let (n, m) = norms.split_at(h.len());
+        raise_by_two(norm, n, m);
     }
 
     fn combine(&mut self, terms: &[(&[f64], &Self)]) {
         let sources: Vec<&Self> = terms.iter().map(|(_, x)| *x).collect();
-        let column = |(c, x): &(&[f64], &'_ Self)| {
-            self.fits("a term of a sum", x, c.len())?;
-            Ok((x.column(c)?, x.tensor.shallow_clone()))
-        };
-        let columns: Result<Vec<_>> = terms.iter().map(column).collect();
-        self.set(&sources, |out| Self::weighted_sum(out, &columns?));
+        let sum = self.sum(terms);
+        self.set(&sources, |out| sum?.write(out));
     }
 
     fn take_where(&mut self, src: &Self, take: &[bool]) {

@@ -47,10 +47,6 @@ fn writes() -> Vec<Named> {
             b.fit(&batch(76, &[2, 2]));
             b.combine(&[(&[2.0; 2], &batch(76, &[2, 2]))]);
         }),
-        ("raise_error_norm", |b| {
-            let (k, mut norm) = (batch(77, &[3, 2]), [0.0; 3]);
-            b.raise_error_norm(&[0.1; 3], &[1.0], |_| &k, (&k, &k), &TOL, &mut norm);
-        }),
     ]
 }
 

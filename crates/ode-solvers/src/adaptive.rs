@@ -7,13 +7,19 @@
 
 mod inside;
 mod lanes;
+mod observed;
+mod saved;
 mod trial;
+
+pub use observed::solve_observed;
+pub use saved::solve_at_each;
 
 use crate::control::Lane;
 use crate::dense::Saving;
 use crate::error::{Error, Result};
 use crate::events::{Event, Found, Watch};
 use crate::problem::{Adaptive, Samples, check_finite};
+use crate::progress::unobserved;
 use crate::solution::Solution;
 use crate::tableau::Tableau;
 use sde_core::{Lanes, State};
@@ -48,9 +54,7 @@ where
     X: State,
     F: FnMut(&X, Lanes<'_>, &mut X) -> sde_core::Result<()>,
 {
-    let mut solver = Solver::new(method, start, span, options, f)?;
-    while solver.step()? > 0 {}
-    Ok(solver.finish())
+    solve_observed(method, start, span, options, f, unobserved)
 }
 
 /// As [`solve`], and the states at `times`, which lie in the interval in its direction; row i of each is sample i.
@@ -73,16 +77,7 @@ where
     X: State,
     F: FnMut(&X, Lanes<'_>, &mut X) -> sde_core::Result<()>,
 {
-    if method.dense.is_empty() {
-        return Err(Error::NoDenseOutput { method: method.name });
-    }
-    let start = start.into();
-    let saving = Saving::new(&start, span, times)?;
-    let mut solver = Solver::new(method, start, span, options, f)?;
-    solver.saving = Some(saving);
-    while solver.step()? > 0 {}
-    let saved = solver.saving.take().map_or_else(Vec::new, |saving| saving.states);
-    Ok((solver.finish(), saved))
+    saved::solve_saving(method, start.into(), span, vec![times.to_vec()], options, f)
 }
 
 /// As [`solve`], and the events on the way, in the order in which the steps found them.
@@ -125,7 +120,7 @@ where
 {
     let mut solver = Solver::new(method, start, span, options, f)?;
     solver.watch(events)?;
-    while solver.step()? > 0 {}
+    solver.run(unobserved)?;
     let found = solver.watch.take().map_or_else(Vec::new, |watch| watch.found);
     Ok((solver.finish(), found))
 }
@@ -136,8 +131,11 @@ pub struct Solver<'o, X: State, F> {
     method: &'static Tableau,
     options: &'o Adaptive<X::Tolerance>,
     f: F,
+    t0: f64,
     t1: f64,
     direction: f64,
+    /// Steps that the batch has tried.
+    attempts: usize,
     /// State at the lanes' times, trial state, stages `k_0 … k_S`, scratch space of the error norm.
     y: X,
     z: X,
@@ -184,8 +182,10 @@ where
             method,
             options,
             f,
+            t0,
             t1,
             direction: (t1 - t0).signum(),
+            attempts: 0,
             z: like(),
             k: (0..=method.stages()).map(|_| like()).collect(),
             scratch: like(),
@@ -228,8 +228,9 @@ where
         if self.lanes.is_empty() {
             return Ok(0);
         }
+        self.attempts += 1;
         self.attempt()?;
-        let rule = (options.control, self.method.error_order);
+        let rule = (options.control, f64::from(self.method.error_order + 1));
         for ((lane, norm), accepted) in
             self.lanes.iter_mut().zip(&self.norm).zip(&mut self.accepted)
         {

@@ -6,14 +6,16 @@
 //! h ← h · clamp(0.9 norm^(−1/(q+1)), 0.2, 10)                                    (O2)
 //! ```
 //!
-//! or, with the norm n of the accepted step before (at least 10⁻⁴, and 10⁻⁴ at the start),
+//! or, with the norms n and m of the last two accepted steps before (each at least 10⁻⁴, and 10⁻⁴ at the start),
 //!
 //! ```text
-//! h ← h · clamp(0.9 norm^(−0.7/(q+1)) n^(0.4/(q+1)), 0.2, 10)                    (O6)
+//! h ← h · clamp(0.9^s norm^(−a/(q+1)) n^(−b/(q+1)) m^(−c/(q+1)), 0.2, 10)        (O6)
 //! ```
 //!
-//! (Gustafsson 1991; Hairer & Wanner, *Solving ODEs II*, IV.2), both with no growth after a rejection inside the same
-//! step. The end of the interval is stored, never computed as t + h: a sample that reaches it stands on it bit for bit.
+//! PI control has (a, b, c) = (0.7, −0.4, 0) and s = 1 (Gustafsson 1991; Hairer & Wanner, *Solving ODEs II*, IV.2). The PID
+//! control is the filter H312PID, (1/18, 1/9, 1/18) with `s = a + b + c`, so that the norms settle where (O2) has them
+//! (Söderlind 2003, *ACM Transactions on Mathematical Software* 29, 1–26). All have no growth after a rejection inside
+//! the same step. The end of the interval is stored, never computed as t + h: a sample that reaches it stands on it bit for bit.
 //!
 //! One step for the whole batch follows from the norm
 //!
@@ -32,6 +34,10 @@ const MAX_FACTOR: f64 = 10.0;
 /// Least norm of the step before that (O6) believes in.
 const LEAST_NORM: f64 = 1e-4;
 
+/// s, a, b, c of (O6).
+const PI: [f64; 4] = [1.0, 0.7, -0.4, 0.0];
+const H312: [f64; 4] = [2.0 / 9.0, 1.0 / 18.0, 1.0 / 9.0, 1.0 / 18.0];
+
 /// One sample's place and step size.
 #[derive(Clone, Debug)]
 pub(crate) struct Lane {
@@ -48,8 +54,8 @@ pub(crate) struct Lane {
     pub(crate) retrying: bool,
     /// Whether the last trial step was not finite.
     pub(crate) blind: bool,
-    /// Norm of the last accepted step, for (O6).
-    last_norm: f64,
+    /// Norms of the last two accepted steps, the latest first, for (O6).
+    last: [f64; 2],
     pub(crate) status: LaneStatus,
     pub(crate) stats: LaneStats,
 }
@@ -64,7 +70,7 @@ impl Lane {
             h_abs: 0.0,
             retrying: false,
             blind: false,
-            last_norm: LEAST_NORM,
+            last: [LEAST_NORM; 2],
             status: LaneStatus::Running,
             stats: LaneStats::default(),
         }
@@ -104,21 +110,19 @@ impl Lane {
     }
 
     /// Judges the trial step by its error norm; true if it is accepted. A NaN is a rejection.
-    pub(crate) fn judge(&mut self, norm: f64, (rule, q): (Control, u32), t1: f64) -> bool {
-        let order = f64::from(q + 1);
-        let factor = SAFETY * norm.powf(-1.0 / order);
+    /// `power` is q + 1.
+    pub(crate) fn judge(&mut self, norm: f64, (rule, power): (Control, f64), t1: f64) -> bool {
+        let factor = SAFETY * norm.powf(-1.0 / power);
         let accepted = norm < 1.0;
         if accepted {
             let most = if self.retrying { 1.0 } else { MAX_FACTOR };
             let factor = match rule {
                 Control::Scipy => factor,
-                Control::Pi => {
-                    let both = norm.powf(-0.7 / order) * self.last_norm.powf(0.4 / order);
-                    (SAFETY * both).max(MIN_FACTOR)
-                }
+                Control::Pi => self.filter(norm, PI, power),
+                Control::Pid => self.filter(norm, H312, power),
             };
             self.h_abs *= if norm == 0.0 { most } else { factor.min(most) };
-            self.last_norm = norm.max(LEAST_NORM);
+            self.last = [norm.max(LEAST_NORM), self.last[0]];
             (self.t_old, self.t) = (self.t, self.t_new);
             self.stats.accepted += 1;
             if self.t.to_bits() == t1.to_bits() {
@@ -131,6 +135,13 @@ impl Lane {
         self.retrying = !accepted;
         self.blind = norm.is_nan();
         accepted
+    }
+
+    /// (O6) with these exponents, before the upper bound.
+    fn filter(&self, norm: f64, [s, a, b, c]: [f64; 4], order: f64) -> f64 {
+        let [n, m] = self.last;
+        let all = norm.powf(-a / order) * n.powf(-b / order) * m.powf(-c / order);
+        (SAFETY.powf(s) * all).max(MIN_FACTOR)
     }
 }
 

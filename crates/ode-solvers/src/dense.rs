@@ -90,7 +90,8 @@ impl<X: State> Piece<X> {
 /// The times at which states are wanted, and the states so far.
 #[derive(Debug)]
 pub(crate) struct Saving<X> {
-    times: Vec<f64>,
+    /// One list for all samples, or one for each.
+    times: Vec<Vec<f64>>,
     /// For each sample the first time that it has not passed.
     next: Vec<usize>,
     pub(crate) states: Vec<X>,
@@ -99,46 +100,66 @@ pub(crate) struct Saving<X> {
 impl<X: State> Saving<X> {
     /// Checks the times against the interval. Those equal to its start are saved at once, for samples that do not get
     /// away from it; in the others they belong to the first step, whose extra stages SciPy evaluates for them too.
-    pub(crate) fn new(start: &Samples<X>, (t0, t1): (f64, f64), times: &[f64]) -> Result<Self> {
+    pub(crate) fn new(
+        start: &Samples<X>,
+        (t0, t1): (f64, f64),
+        times: Vec<Vec<f64>>,
+    ) -> Result<Self> {
         let direction = (t1 - t0).signum();
-        let mut last = t0;
-        for &t in times {
-            check_finite("a time to save at", t)?;
-            if direction * (t - last) < 0.0 || direction * (t1 - t) < 0.0 {
-                return Err(Error::SaveTime { t, after: last, until: t1 });
+        for times in &times {
+            let mut last = t0;
+            for &t in times {
+                check_finite("a time to save at", t)?;
+                if direction * (t - last) < 0.0 || direction * (t1 - t) < 0.0 {
+                    return Err(Error::SaveTime { t, after: last, until: t1 });
+                }
+                last = t;
             }
-            last = t;
         }
-        let at_start = times.iter().take_while(|t| t.to_bits() == t0.to_bits()).count();
-        let mut states: Vec<X> = times.iter().map(|_| start.x.zeros_like()).collect();
-        states[..at_start].iter_mut().for_each(|state| state.assign(&start.x));
-        Ok(Self { times: times.to_vec(), next: vec![0; start.numbers.len()], states })
+        let n = start.numbers.len();
+        let most = times.iter().map(Vec::len).max().unwrap_or(0);
+        let states = (0..most).map(|_| start.x.zeros_like()).collect();
+        let mut saving = Self { times, next: vec![0; n], states };
+        for j in 0..most {
+            let at_start = |&i: &usize| saving.time(i, j).map(f64::to_bits) == Some(t0.to_bits());
+            let rows: Vec<usize> = (0..n).filter(at_start).collect();
+            if rows.is_empty() {
+                break;
+            }
+            saving.states[j].scatter(&rows, &gather(&start.x, &rows));
+        }
+        Ok(saving)
+    }
+
+    /// The time of the sample's state j.
+    fn time(&self, sample: usize, j: usize) -> Option<f64> {
+        let list = if self.times.len() == 1 { 0 } else { sample };
+        self.times.get(list).and_then(|times| times.get(j)).copied()
     }
 
     /// Whether the lane has passed a time that is not saved yet.
     pub(crate) fn wants(&self, lane: &Lane, direction: f64) -> bool {
-        let time = self.times.get(self.next[lane.index]);
+        let time = self.time(lane.index, self.next[lane.index]);
         time.is_some_and(|time| direction * (lane.t - time) >= 0.0)
     }
 
     /// Saves what the lanes of a piece, given in its order, have passed.
     pub(crate) fn save(&mut self, piece: &Piece<X>, lanes: &[&Lane], direction: f64) {
-        let from = lanes.iter().map(|l| self.next[l.index]).min().unwrap_or(self.times.len());
-        for i in from..self.times.len() {
-            let time = self.times[i];
-            let passed = |l: &Lane| self.next[l.index] == i && direction * (l.t - time) >= 0.0;
-            let rows: Vec<usize> = (0..lanes.len()).filter(|&row| passed(lanes[row])).collect();
-            if rows.is_empty() {
-                if lanes.iter().all(|l| direction * (l.t - time) < 0.0) {
-                    break;
-                }
-                continue;
-            }
-            let mut state = piece.at(&vec![time; lanes.len()]);
+        while let Some(j) = self.first_wanted(lanes, direction) {
+            let wants = |l: &Lane| self.next[l.index] == j && self.wants(l, direction);
+            let rows: Vec<usize> = (0..lanes.len()).filter(|&row| wants(lanes[row])).collect();
+            let time = |l: &&Lane| self.time(l.index, j).unwrap_or(l.t);
+            let mut state = piece.at(&lanes.iter().map(time).collect::<Vec<_>>());
             state.compact(&rows);
             let samples: Vec<usize> = rows.iter().map(|row| lanes[*row].index).collect();
-            samples.iter().for_each(|sample| self.next[*sample] = i + 1);
-            self.states[i].scatter(&samples, &state);
+            samples.iter().for_each(|sample| self.next[*sample] = j + 1);
+            self.states[j].scatter(&samples, &state);
         }
+    }
+
+    /// The first state that one of the lanes wants.
+    fn first_wanted(&self, lanes: &[&Lane], direction: f64) -> Option<usize> {
+        let wanting = lanes.iter().filter(|lane| self.wants(lane, direction));
+        wanting.map(|lane| self.next[lane.index]).min()
     }
 }

@@ -37,6 +37,12 @@ pub enum Error {
         /// What is wrong with it.
         found: String,
     },
+    /// A sampler that draws noise, and a grid that goes from data to noise.
+    #[error("sampler `{sampler}` draws noise, expected one without for an upward grid")]
+    Upward {
+        /// The sampler's name.
+        sampler: &'static str,
+    },
     /// Chunks of one batch came back with different shapes.
     #[error("a chunk of the batch came back in the shape {found:?}, unlike the first one")]
     Shape {

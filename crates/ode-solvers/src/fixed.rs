@@ -2,9 +2,11 @@
 
 use crate::error::{Error, Result};
 use crate::problem::Samples;
+use crate::progress::{Progress, unobserved};
 use crate::solution::{LaneStats, LaneStatus, Solution};
 use crate::tableau::Tableau;
 use sde_core::{Lanes, State};
+use std::ops::ControlFlow;
 
 /// N + 1 equally spaced times from `t0` to `t1`, both ends exact.
 pub fn uniform_grid(t0: f64, t1: f64, steps: u32) -> Vec<f64> {
@@ -40,7 +42,26 @@ pub fn solve_fixed<X, F>(
     method: &'static Tableau,
     start: impl Into<Samples<X>>,
     grid: &[f64],
+    f: F,
+) -> Result<Solution<X>>
+where
+    X: State,
+    F: FnMut(&X, Lanes<'_>, &mut X) -> sde_core::Result<()>,
+{
+    solve_fixed_observed(method, start, grid, f, unobserved)
+}
+
+/// As [`solve_fixed`], watched: `observe` is called after each step, and stops the solve by
+/// [`Break`](ControlFlow::Break).
+///
+/// # Errors
+/// As [`solve_fixed`].
+pub fn solve_fixed_observed<X, F>(
+    method: &'static Tableau,
+    start: impl Into<Samples<X>>,
+    grid: &[f64],
     mut f: F,
+    mut observe: impl FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<Solution<X>>
 where
     X: State,
@@ -54,6 +75,8 @@ where
     let mut z = y.zeros_like();
     let mut k: Vec<X> = (0..method.stages()).map(|_| y.zeros_like()).collect();
     let (mut t, mut h) = (vec![0.0; numbers.len()], vec![0.0; numbers.len()]);
+    let of = grid.len() - 1;
+    let mut done = 0;
     for step in grid.windows(2) {
         h.fill(step[1] - step[0]);
         for s in 0..method.stages() {
@@ -69,8 +92,12 @@ where
         }
         z.stage(&y, &h, method.b, |j| &k[j]);
         std::mem::swap(&mut y, &mut z);
+        done += 1;
+        if observe(Progress::on_grid((done - 1, of), numbers.len(), step[1])).is_break() {
+            break;
+        }
     }
-    Ok(finish(y, grid, method.stages() * (grid.len() - 1)))
+    Ok(finish_at(y, grid, done, method.stages() * done))
 }
 
 /// `t + c h`; exactly the end of the step for c = 1.
@@ -81,13 +108,18 @@ fn stage_time((from, to): (f64, f64), c: f64) -> f64 {
 
 /// The record of a solve on a grid with `nfe` evaluations of every sample.
 pub(crate) fn finish<X: State>(y: X, grid: &[f64], nfe: usize) -> Solution<X> {
-    let (n, t) = (y.samples(), grid[grid.len() - 1]);
+    finish_at(y, grid, grid.len() - 1, nfe)
+}
+
+/// [`finish`] after `steps` of the grid's steps, perhaps not all.
+pub(crate) fn finish_at<X: State>(y: X, grid: &[f64], steps: usize, nfe: usize) -> Solution<X> {
+    let (n, t) = (y.samples(), grid[steps]);
+    let arrived = if steps + 1 == grid.len() { LaneStatus::Done } else { LaneStatus::Running };
     let mut size = vec![0.0; n];
     y.add_squared_norm(&mut size);
-    let status = size
-        .iter()
-        .map(|s| if s.is_finite() { LaneStatus::Done } else { LaneStatus::NonFinite { t } });
-    let stats = LaneStats { accepted: (grid.len() - 1) as u32, rejected: 0, nfe: nfe as u32 };
+    let status =
+        size.iter().map(|s| if s.is_finite() { arrived } else { LaneStatus::NonFinite { t } });
+    let stats = LaneStats { accepted: steps as u32, rejected: 0, nfe: nfe as u32 };
     Solution {
         t: vec![t; n],
         status: status.collect(),

@@ -24,7 +24,7 @@ mod two_phase;
 pub use augmented::{AugmentedOptions, log_likelihood_augmented};
 pub use interval::{ErrorBar, TraceError, t_quantile};
 pub use set::SetLikelihood;
-pub use trace::{Probes, Signs, Trace};
+pub use trace::{ProbeLaw, Probes, Trace};
 pub use two_phase::{LikelihoodOptions, log_likelihood};
 
 use crate::solution::{LaneStatus, Solution};
@@ -64,8 +64,14 @@ impl LogLikelihood {
 }
 
 /// The log-likelihoods of a batch, and the latents it was carried to.
+///
+/// What the numbers mean: log-densities of the model, which is the flow from π at T, at time `t0` and in model
+/// coordinates. They are no probabilities of integer data (`sde_core::levels` has the bound that follows for those), and
+/// what bounds the reverse SDE's density is another type in another crate, since it bounds another model.
 #[derive(Clone, Debug)]
 pub struct Likelihood<X> {
+    /// The time at which the densities are taken.
+    pub t0: f64,
     /// The latent `x_T`, with time reached, status and work of each sample; the work is that of the state alone.
     pub latent: Solution<X>,
     /// One entry for each sample.
@@ -75,6 +81,7 @@ pub struct Likelihood<X> {
 impl<X: State> Likelihood<X> {
     /// Puts together what the methods found; `log_prior(x_T, out)` is evaluated here.
     fn new(
+        t0: f64,
         latent: Solution<X>,
         parts: impl IntoIterator<Item = ([f64; 2], ErrorBar, [u32; 2])>,
         log_prior: impl FnOnce(&X, &mut [f64]) -> sde_core::Result<()>,
@@ -88,7 +95,7 @@ impl<X: State> Likelihood<X> {
                 LogLikelihood { log_prior, int_div, correction, errors, nfe, products, status }
             },
         );
-        Ok(Self { samples: samples.collect(), latent })
+        Ok(Self { t0, samples: samples.collect(), latent })
     }
 }
 

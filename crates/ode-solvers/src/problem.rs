@@ -44,6 +44,9 @@ pub enum Control {
     /// The errors of this step and of the accepted one before it, (O6): fewer rejections where stability limits the
     /// step, for more and smaller steps.
     Pi,
+    /// The errors of this step and of the two accepted ones before it, (O6) with Söderlind's filter H312PID: the smoothest
+    /// steps, for a result that changes smoothly with the tolerance.
+    Pid,
 }
 
 /// Options of an adaptive solve. `T` is the state's tolerance: one, or one for each member of a pair.

@@ -1,4 +1,4 @@
-//! Euler–Maruyama for SDEs with additive noise, in either direction of time.
+//! SDEs with additive noise, in either direction of time, and the reverse family's own methods.
 //!
 //! ```text
 //! x_{i+1} = x_i + drift(x_i, t_i) (t_{i+1} − t_i) + scale(t_i) √|t_{i+1} − t_i| z_i,   z_i ~ N(0, I)    (O3)
@@ -6,12 +6,57 @@
 //!
 //! Backward in time the noise is that of a reverse-time Wiener process: the same formula. The scale depends on t
 //! alone, so Itô and Stratonovich agree. `z_i` is keyed by (seed, sample, i).
+//!
+//! | function | grid | noise | strong, weak order |
+//! |---|---|---|---|
+//! | [`euler_maruyama`] | given | additive | 1, 1 |
+//! | [`stochastic_heun`] | given | additive | 1, 2 |
+//! | [`sra1`] | given | additive | 1.5, 2 |
+//! | [`milstein`] | given | diagonal, of x | 1, 1 |
+//! | [`reverse_diffusion`], [`predictor_corrector`] | given | of the reverse family | weak 1 |
+//! | [`adaptive_sde`] | chosen for each sample | additive | |
+//!
+//! Exponential methods for the reverse family are [samplers](crate::samplers) on noise levels.
 
-use crate::error::{Error, Result};
-use crate::fixed::{check_grid, finish};
+mod adaptive;
+mod additive;
+mod corrector;
+mod diagonal;
+mod method;
+mod walk;
+
+pub use adaptive::adaptive_sde;
+pub use additive::{sra1, stochastic_heun};
+pub use corrector::{Langevin, LangevinStep, Predictor, predictor_corrector, reverse_diffusion};
+pub use diagonal::{Diagonal, milstein};
+pub use method::{Stochastic, sample_reverse};
+
+use crate::error::Result;
 use crate::problem::Samples;
 use crate::solution::Solution;
 use sde_core::{Lanes, Noise, State};
+use walk::Walk;
+
+/// Where the N(0, 1) numbers of a step come from: `&Noise`, or a closure of that signature.
+pub trait Normals<X> {
+    /// Writes the numbers of (`samples[i]`, step) to row i.
+    ///
+    /// # Errors
+    /// The source's own.
+    fn draw(&mut self, samples: &[u64], step: u32, out: &mut X) -> sde_core::Result<()>;
+}
+
+impl<X: State> Normals<X> for &Noise {
+    fn draw(&mut self, samples: &[u64], step: u32, out: &mut X) -> sde_core::Result<()> {
+        self.fill(samples, step, out)
+    }
+}
+
+impl<X, F: FnMut(&[u64], u32, &mut X) -> sde_core::Result<()>> Normals<X> for F {
+    fn draw(&mut self, samples: &[u64], step: u32, out: &mut X) -> sde_core::Result<()> {
+        self(samples, step, out)
+    }
+}
 
 /// Integrates (O3) over the intervals of `grid`. `drift(x, at, out)` writes the drift of every row, `scale(t)` is
 /// the noise scale (`η g(t)` for the reverse family).
@@ -23,30 +68,20 @@ pub fn euler_maruyama<X, F>(
     grid: &[f64],
     mut drift: F,
     scale: impl Fn(f64) -> f64,
-    noise: &Noise,
+    noise: impl Normals<X>,
 ) -> Result<Solution<X>>
 where
     X: State,
     F: FnMut(&X, Lanes<'_>, &mut X) -> sde_core::Result<()>,
 {
-    check_grid(grid)?;
-    let start = start.into();
-    start.check()?;
-    let Samples { mut x, numbers } = start;
-    let (mut next, mut d, mut z) = (x.zeros_like(), x.zeros_like(), x.zeros_like());
-    let n = numbers.len();
-    let (mut t, mut h, mut size) = (vec![0.0; n], vec![0.0; n], vec![0.0; n]);
-    let ones = vec![1.0; n];
+    let mut walk = Walk::new(start.into(), grid, noise)?;
+    let mut d = walk.x.zeros_like();
     for (i, step) in (0..).zip(grid.windows(2)) {
         let (from, dt) = (step[0], step[1] - step[0]);
-        t.fill(from);
-        h.fill(dt);
-        size.fill(scale(from) * dt.abs().sqrt());
-        let at = Lanes { t: &t, sample: &numbers };
-        drift(&x, at, &mut d).map_err(|source| Error::Dynamics { t: from, source })?;
-        noise.fill(&numbers, i, &mut z)?;
-        next.combine(&[(&ones, &x), (&h, &d), (&size, &z)]);
-        std::mem::swap(&mut x, &mut next);
+        walk.evaluate(&mut drift, from, &mut d)?;
+        walk.draw(i)?;
+        walk.combine(1.0, &[(dt, &d)], scale(from) * dt.abs().sqrt());
+        walk.accept();
     }
-    Ok(finish(x, grid, grid.len() - 1))
+    Ok(walk.finish(grid))
 }

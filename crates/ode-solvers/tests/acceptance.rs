@@ -1,6 +1,7 @@
 //! Acceptance tests 3 to 9 of the solvers, on problems whose answers are known.
 //!
-//! 1 is `a01_tableaux.rs`, 2 `scipy_parity.rs`, events are in `a07_events.rs`, 6 and 12 in `lanes.rs`.
+//! 1 is `a01_tableaux.rs`, 2 `a02_scipy_parity.rs`, 6 is in `lanes.rs`, events are in `a07_events.rs`, 10 is in
+//! `samplers_order.rs`, 11 `a11_sde_and_noise.rs`, 12 `a12_cost_and_dtype.rs`.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 #![allow(clippy::unnecessary_wraps, reason = "right-hand sides have the solver's signature")]
@@ -8,8 +9,8 @@
 use ndarray::{Array2, array};
 use ode_solvers::{
     Adaptive, Control, DOP853, DOPRI5, EULER, HEUN, LaneStatus, MIDPOINT, RALSTON, RK4, RK23, RK45,
-    TSIT5, Tableau, Trace, VERN7, decode, encode, log_likelihood_augmented, solve, solve_at,
-    solve_fixed, uniform_grid,
+    Solver, TSIT5, Tableau, Trace, VERN7, decode, encode, log_likelihood_augmented, solve,
+    solve_at, solve_fixed, uniform_grid,
 };
 use sde_core::{GaussianMixture, Lanes, Result, Reverse, State, Tolerance, VpLinear};
 
@@ -135,7 +136,8 @@ fn a07_dense_output_has_its_order() {
             .map(|(t, y)| (y[[0, 0]] - t.cos()).abs().max((y[[0, 1]] + t.sin()).abs()));
         off.fold(0.0, f64::max)
     };
-    let cases = [(&RK23, 4.0), (&RK45, 5.0), (&TSIT5, 5.0), (&VERN7, 7.0), (&DOP853, 8.0)];
+    let cases =
+        [(&RK23, 4.0), (&RK45, 5.0), (&DOPRI5, 5.0), (&TSIT5, 5.0), (&VERN7, 7.0), (&DOP853, 8.0)];
     for (m, order) in cases {
         let h = if order > 6.0 { 0.8 } else { 0.1 };
         let slope = (error(m, h) / error(m, h / 2.0)).log2();
@@ -286,4 +288,46 @@ fn o6_pi_control_rejects_less_on_a_stiff_problem() {
         let (scipy, pi) = (run(m, Control::Scipy), run(m, Control::Pi));
         assert!(2 * pi.1 < scipy.1, "{}: {pi:?} against {scipy:?}", m.name);
     }
+}
+
+/// (O6) Steps of PID control change least from one to the next, where stability limits them and where it does not, at no
+/// more steps than PI's: in the root mean square of `ln(h_next/h)`.
+#[test]
+fn o6_pid_control_has_the_smoothest_steps() {
+    let run = |f: fn(&Array2<f64>, Lanes<'_>, &mut Array2<f64>) -> Result<()>, y0, t1, control| {
+        let mut options = Adaptive::new(Tolerance::both(1e-6));
+        options.control = control;
+        let mut solver = Solver::new(&RK45, y0, (0.0, t1), &options, f).unwrap();
+        let mut times = vec![0.0];
+        while solver.step().unwrap() > 0 {
+            times.push(solver.progress().t);
+        }
+        times.dedup();
+        let h: Vec<f64> = times.windows(2).map(|w| w[1] - w[0]).collect();
+        let changes = h.windows(2).map(|h| (h[1] / h[0]).ln().powi(2));
+        let rough = (changes.sum::<f64>() / h.len() as f64).sqrt();
+        (rough, solver.finish())
+    };
+    let lag = |y: &Array2<f64>, at: Lanes<'_>, dy: &mut Array2<f64>| {
+        dy[[0, 0]] = -200.0 * (y[[0, 0]] - at.t[0].sin()) + at.t[0].cos();
+        Ok(())
+    };
+    let van_der_pol = |y: &Array2<f64>, _: Lanes<'_>, dy: &mut Array2<f64>| {
+        dy[[0, 0]] = y[[0, 1]];
+        dy[[0, 1]] = 5.0 * (1.0 - y[[0, 0]] * y[[0, 0]]) * y[[0, 1]] - y[[0, 0]];
+        Ok(())
+    };
+    let all = |f, y0: Array2<f64>, t1| {
+        [Control::Scipy, Control::Pi, Control::Pid].map(|c| run(f, y0.clone(), t1, c))
+    };
+    let [scipy, pi, pid] = all(lag, array![[0.0]], 10.0);
+    assert!(pid.0 < 0.6 * scipy.0 && pid.0 < 0.6 * pi.0, "{} {} {}", scipy.0, pi.0, pid.0);
+    assert!(pid.1.stats[0].nfe < pi.1.stats[0].nfe);
+    assert!((pid.1.y[[0, 0]] - 10_f64.sin()).abs() < 1e-5);
+    let [scipy, pi, pid] = all(van_der_pol, array![[2.0, 0.0]], 20.0);
+    assert!(pid.0 < scipy.0 && pid.0 < pi.0, "{} {} {}", scipy.0, pi.0, pid.0);
+    assert!(pid.1.stats[0].nfe < pi.1.stats[0].nfe);
+    assert!(
+        largest(&pid.1.y, &array![[-1.601_296_879_542_854_6, 0.198_326_676_338_661_86]]) < 1e-5
+    );
 }

@@ -11,7 +11,8 @@ use ode_solvers::{
     log_likelihood_augmented, log_normal, solve,
 };
 use sde_core::{
-    Field, GaussianMixture, Lanes, Noise, Purpose, Reverse, Score, Sde, State, Tolerance, VpLinear,
+    Divergence, Field, GaussianMixture, Lanes, Noise, Purpose, Result, Reverse, Score, Sde, State,
+    Tolerance, VpLinear,
 };
 use wrong::Wrong;
 
@@ -159,4 +160,54 @@ fn an_unfinished_solve_has_no_likelihood() {
         log_likelihood(&RK45, x, (0.0, 1.0), &options, &mut flow, |x, out| log_normal(x, 1.0, out))
             .unwrap();
     assert!(solved.log_density()[0].is_nan() && solved.samples[0].half_width().is_none());
+}
+
+/// A rotation added to the score, `s + c (−x_2, x_1)`: no gradient, and no harm.
+struct Turning<M>(M, f64);
+
+impl<M: Score<Array2<f64>>> Score<Array2<f64>> for Turning<M> {
+    fn evaluate(
+        &mut self,
+        x: &Array2<f64>,
+        at: Lanes<'_>,
+        out: &mut Field<Array2<f64>>,
+    ) -> Result<()> {
+        self.0.evaluate(x, at, out)?;
+        for (mut s, x) in out.score.outer_iter_mut().zip(x.outer_iter()) {
+            s[0] -= self.1 * x[1];
+            s[1] += self.1 * x[0];
+        }
+        Ok(())
+    }
+    fn evaluate_with_divergence(
+        &mut self,
+        x: &Array2<f64>,
+        at: Lanes<'_>,
+        out: &mut Field<Array2<f64>>,
+        divergence: &mut Divergence,
+    ) -> Result<()> {
+        self.0.evaluate_with_divergence(x, at, out, divergence)?; // a rotation has none
+        self.evaluate(x, at, out)
+    }
+}
+
+/// (R63) `div(p · rotation) = 0` for an isotropic Gaussian p: the flow has the same density, though its field is no gradient.
+#[test]
+fn r63_a_rotation_leaves_the_likelihood_of_a_gaussian_as_it_was() {
+    let sde = VpLinear::default();
+    let data = GaussianMixture::isotropic(&[1.0], array![[0.0, 0.0]], &[0.5]).unwrap();
+    let x = array![[0.6, -0.9], [0.1, 1.2]];
+    let closed = data.log_densities(&sde, &x, 1e-3).unwrap();
+    for c in [0.7, -2.0] {
+        let mut flow = Reverse::probability_flow(&sde, Turning(data.score(&sde), c));
+        let prior = |z: &Array2<f64>, out: &mut [f64]| {
+            out.copy_from_slice(&data.log_densities(&sde, z, 1.0)?);
+            Ok(())
+        };
+        let options = LikelihoodOptions::new(Tolerance::both(1e-9), Trace::Exact);
+        let found = log_likelihood(&RK45, x.clone(), (1e-3, 1.0), &options, &mut flow, prior);
+        for (found, want) in found.unwrap().log_density().iter().zip(&closed) {
+            assert!((found - want).abs() < 1e-7, "{c}: {found} instead of {want}");
+        }
+    }
 }

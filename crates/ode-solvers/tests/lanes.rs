@@ -3,10 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 #![allow(clippy::unnecessary_wraps, reason = "right-hand sides have the solver's signature")]
 
-use ndarray::{Array1, Array2, Axis, array};
+use ndarray::{Array2, Axis, array};
 use ode_solvers::{
-    Adaptive, DOP853, Error, Event, HEUN, LaneStatus, RK23, RK45, Samples, Solution, Solver, TSIT5,
-    Tableau, VERN7, solve, solve_at, solve_fixed, solve_in_chunks, uniform_grid,
+    Adaptive, DOP853, Error, HEUN, LaneStatus, RK45, Samples, Solution, Tableau, solve, solve_at,
+    solve_fixed, solve_in_chunks, uniform_grid,
 };
 use proptest::prelude::*;
 use sde_core::{GaussianMixture, Lanes, Noise, Purpose, Reverse, Tolerance, VpLinear};
@@ -220,41 +220,6 @@ fn a_grid_ends_exactly() {
             (grid[0].to_bits(), grid[steps as usize].to_bits()),
             (1.0_f64.to_bits(), 1e-3_f64.to_bits())
         );
-    }
-}
-
-/// After the first step nothing is allocated, for arrays and for pairs, though lanes come to their ends.
-#[test]
-fn a12_a_step_allocates_nothing() {
-    let (sde, mixture) = (VpLinear::default(), mixture());
-    let options = Adaptive::new((Tolerance::both(1e-6), Tolerance::both(1e-6)));
-    for method in [&RK23, &RK45, &TSIT5, &VERN7, &DOP853] {
-        let mut flow = Reverse::probability_flow(&sde, mixture.score(&sde));
-        let mut div = vec![0.0; 32];
-        let f = |(x, _): &(Array2<f64>, Array1<f64>),
-                 at: Lanes<'_>,
-                 (dx, dl): &mut (Array2<f64>, Array1<f64>)| {
-            let n = at.t.len();
-            flow.drift_and_divergence(x, at, dx, &mut div[..n])?;
-            sde_core::State::fill_rows(dl, |i, row| row.fill(div[i]));
-            Ok(())
-        };
-        let start = (latents(32), Array1::zeros(32));
-        let mut solver = Solver::new(method, start, (1.0, 1e-3), &options, f).unwrap();
-        let nowhere = Event::new(|_: &(Array2<f64>, Array1<f64>), at: Lanes<'_>, g: &mut [f64]| {
-            g.iter_mut().zip(at.t).for_each(|(g, t)| *g = t + 1.0);
-            Ok(())
-        });
-        solver.watch(vec![nowhere]).unwrap();
-        assert_eq!(solver.step().unwrap(), 32);
-        let mut left = 32;
-        let allocations = allocation_counter::measure(|| {
-            while left > 0 {
-                left = solver.step().unwrap();
-            }
-        });
-        assert_eq!(allocations.count_total, 0, "{}: {allocations:?}", method.name);
-        assert!(solver.finish().is_done());
     }
 }
 

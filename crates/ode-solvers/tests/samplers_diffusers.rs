@@ -46,7 +46,9 @@ fn follow(
     let data = GaussianMixture::isotropic(&[0.5, 0.3, 0.2], means, &[0.09, 0.04, 0.16]).unwrap();
     let chain = ContinuousChain::new(&file.chain.chain().unwrap()).unwrap();
     let times: Vec<f64> = labels.iter().map(|&k| chain.time_of_label(k.into())).collect();
-    let grid = Grid::new(&chain, &times).unwrap();
+    let upward = labels.len() > 1 && labels[0] < labels[1];
+    let grid =
+        if upward { Grid::upward(&chain, &times) } else { Grid::new(&chain, &times) }.unwrap();
     let grid = if to_data { grid.to_data() } else { grid };
     let ones = |_: &[u64], _: u32, z: &mut Array2<f64>| {
         z.fill(1.0); // as the script has it
@@ -73,6 +75,7 @@ fn schedulers_agree() {
         let sampler = match &*run.name {
             "dpm++2m-few" => lowered(named("dpm++2m")), // below 15 steps diffusers lowers the order
             "ddpm-large" => Sampler::ddpm(StepVariance::Large),
+            "ddim-inverse" => named("ddim"),
             "deis" => lowered(named("deis")),
             "unipc-1" => lowered(Sampler::unipc(1, Rule::HalfFirst)),
             "unipc-2" => lowered(Sampler::unipc(2, Rule::HalfFirst)),

@@ -3,10 +3,12 @@
 #![allow(clippy::unwrap_used)]
 
 use ndarray::{Array2, array};
-use ode_solvers::samplers::{Grid, Multistep, Predicts, Rule, Sampler, sample};
-use ode_solvers::{Adaptive, RK45, Solution, decode};
+use ode_solvers::samplers::{
+    Grid, Multistep, Predicts, Rule, Sampler, StepVariance, sample, sample_with,
+};
+use ode_solvers::{Adaptive, RK45, Solution, decode, encode};
 use sde_core::sde::{Edm, Process};
-use sde_core::{GaussianMixture, Noise, Purpose, Reverse, Tolerance, VpLinear, grid};
+use sde_core::{GaussianMixture, Noise, Purpose, Reverse, Sde, Tolerance, VpLinear, grid};
 use serde_json::Value;
 
 fn run(
@@ -71,6 +73,46 @@ fn a10_named_samplers_have_their_order() {
     }
 }
 
+/// The sampler with single steps of order 3 in place of steps with fewer values than its own.
+fn warmed(sampler: Sampler) -> Sampler {
+    let Sampler::Multistep(m) = sampler else { return sampler };
+    let Sampler::Multistep(warm) = Sampler::exp_adams(m.predicts, m.order, true) else {
+        return sampler;
+    };
+    Sampler::Multistep(Multistep { start: m.start.or(warm.start), ..m })
+}
+
+/// Up the grid every deterministic sampler has the same order, against the exact encoding. The first steps are those at low
+/// noise, where the error of a start with few values is not small: methods of order 3 need a start as good.
+#[test]
+fn a10_named_samplers_have_their_order_upward() {
+    let problem = Problem::new();
+    let options = Adaptive::new(Tolerance::both(3e-14));
+    let mut flow = Reverse::probability_flow(&problem.sde, problem.data.score(&problem.sde));
+    let data = array![[0.3], [-1.4], [1.2]];
+    let exact = encode(&RK45, data.clone(), END, &options, &mut flow).unwrap().y;
+    let error = |sampler: &Sampler, n: u32| {
+        let mut times = grid::log_snr(&problem.sde, n, 1.0, END).unwrap();
+        times.reverse();
+        let grid = Grid::upward(&problem.sde, &times).unwrap();
+        distance(&run(sampler, &problem.data, &data, &grid).y, &exact)
+    };
+    for sampler in Sampler::NAMED {
+        if sampler.is_random() {
+            continue;
+        }
+        let order = sampler.order() as f64;
+        let good = if order > 2.0 { warmed(sampler) } else { sampler };
+        let slope = (error(&good, 256) / error(&good, 512)).log2();
+        println!("{:18} {order} {slope:.2}", sampler.name());
+        assert!((slope - order).abs() < 0.3, "{}: {slope}", sampler.name());
+        if sampler.name() == "dpm++3m" {
+            let cold = (error(&sampler, 256) / error(&sampler, 512)).log2();
+            assert!(cold < 2.5, "a cold start is of order 2: {cold}");
+        }
+    }
+}
+
 /// Exponential Adams–Bashforth of both kinds, warmed up. The corrector of `UniPC` gives it one order more.
 #[test]
 fn a10_multistep_methods_of_any_order() {
@@ -79,7 +121,7 @@ fn a10_multistep_methods_of_any_order() {
         for order in 1..=5 {
             let slope = problem.slope(&Sampler::exp_adams(predicts, order, true), 256);
             println!("exp-adams {order} {predicts:?} {slope:.2}");
-            assert!((slope - order as f64).abs() < 0.35, "{predicts:?} {order}: {slope}");
+            assert!((slope - order as f64).abs() < 0.3, "{predicts:?} {order}: {slope}");
         }
     }
     for order in 1..=3 {
@@ -91,9 +133,62 @@ fn a10_multistep_methods_of_any_order() {
             let noise = Sampler::Multistep(Multistep { predicts: Predicts::Noise, ..m });
             let slope = problem.slope(&noise, 256);
             println!("unipc {order} {rule:?} of ε {slope:.2}");
-            assert!((slope - order as f64 - 1.0).abs() < 0.35, "of ε {order} {rule:?}: {slope}");
+            assert!((slope - order as f64 - 1.0).abs() < 0.3, "of ε {order} {rule:?}: {slope}");
         }
     }
+}
+
+/// Samplers with noise have weak order 1: on Gaussian data each step is linear, and mean and variance follow exactly from
+/// what one step does to 0, to 1 and to noise. The mean is right at any step size, since the mean of D is that of the data.
+#[test]
+fn a10_samplers_with_noise_have_weak_order_one() {
+    let (sde, data) =
+        (VpLinear::default(), GaussianMixture::isotropic(&[1.0], array![[0.7]], &[0.25]).unwrap());
+    let exact = |t: f64| (0.7 * sde.alpha(t), 0.25 * sde.alpha(t).powi(2) + sde.sigma(t).powi(2));
+    let moments = |sampler: &Sampler, n: u32| {
+        let times = grid::log_snr(&sde, n, 1.0, END).unwrap();
+        let (mut mean, mut var) = exact(1.0);
+        for step in times.windows(2) {
+            let grid = Grid::new(&sde, step).unwrap();
+            let [shift, one, noise] = [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0)].map(|(x, z)| {
+                let draw = |_: &[u64], _: u32, out: &mut Array2<f64>| {
+                    out.fill(z);
+                    Ok(())
+                };
+                let x = array![[x]];
+                sample_with(sampler, x, &grid, &mut data.score(&sde), draw).unwrap().y[[0, 0]]
+            });
+            let (keep, std) = (one - shift, noise - shift);
+            (mean, var) = (keep * mean + shift, keep * keep * var + std * std);
+        }
+        let (m, v) = exact(END);
+        ((mean - m).abs(), (var - v).abs())
+    };
+    for sampler in
+        [Sampler::ddpm(StepVariance::Small), Sampler::ddpm(StepVariance::Large), Sampler::ddim(0.5)]
+    {
+        let (few, many) = (moments(&sampler, 256), moments(&sampler, 512));
+        let slope = (few.1 / many.1).log2();
+        println!("{} {slope:.2}", sampler.name());
+        assert!(few.0 < 1e-12 && many.0 < 1e-12, "{few:?}");
+        assert!((slope - 1.0).abs() < 0.3, "{}: {slope}", sampler.name());
+    }
+}
+
+/// On EDM, whose time is ρ, DEIS in t is DEIS in ρ; on VP it is not, nor is it DEIS in log ρ.
+#[test]
+fn deis_in_t_is_deis_in_rho_where_t_is_rho() {
+    let [log, rho, time] = ["deis", "deis-rho", "deis-t"].map(|name| Sampler::named(name).unwrap());
+    let (sde, (_, data)) = (edm(), recorded());
+    let times = grid::karras(18, 0.002, 80.0, 7.0).unwrap();
+    let grid = Grid::new(&*sde, &times).unwrap();
+    let x = array![[40.0, -90.0], [-13.0, 7.0]];
+    let [by_log, by_rho, by_time] = [log, rho, time].map(|s| run(&s, &data, &x, &grid).y);
+    assert!(distance(&by_rho, &by_time) < 1e-10 && distance(&by_rho, &by_log) > 1e-4);
+    let problem = Problem::new();
+    let errors = [log, rho, time].map(|sampler| problem.error(&sampler, 16));
+    assert!((errors[2] / errors[1] - 1.0).abs() > 0.1, "{errors:?}");
+    assert!((errors[2] / errors[0] - 1.0).abs() > 0.1, "{errors:?}");
 }
 
 /// A first step of order one spoils order 4, though late: its error is of order 2, and small where α is.

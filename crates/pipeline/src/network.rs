@@ -11,12 +11,12 @@ use models::tch::Device;
 use models::{Batch, Description, NetworkScore, UNet};
 use ndarray::{ArrayD, ArrayViewD, Axis};
 use ode_solvers::{
-    Adaptive, AugmentedOptions, LikelihoodOptions, LogLikelihood, Solution, Tableau, Trace,
-    euler_maruyama, log_likelihood, log_likelihood_augmented, log_normal, samplers, solve,
-    solve_fixed,
+    Adaptive, AugmentedOptions, LikelihoodOptions, LogLikelihood, Samples, Solution, Stochastic,
+    Tableau, Trace, adaptive_sde, log_likelihood, log_likelihood_augmented, log_normal,
+    sample_reverse, samplers, solve, solve_fixed,
 };
 use sde_core::reverse::noise_scale;
-use sde_core::{Lanes, Noise, Purpose, Reverse, Tolerance};
+use sde_core::{BrownianPath, Lanes, Noise, Purpose, Reverse, Score, Tolerance};
 
 pub use verify::Loops;
 
@@ -84,6 +84,9 @@ impl std::fmt::Debug for NetworkRun<'_> {
     }
 }
 
+/// Halvings of the Brownian path that adaptive steps follow: steps of `10⁻⁶` of the interval are whole.
+const PATH_LEVELS: u32 = 20;
+
 /// How samples are drawn.
 #[derive(Clone, Copy, Debug)]
 pub enum Sampler<'a> {
@@ -91,24 +94,24 @@ pub enum Sampler<'a> {
     Adaptive(&'static Tableau, Tolerance),
     /// The probability-flow ODE on a grid of times from `t_max` to `t_min`.
     Grid(&'static Tableau, &'a [f64]),
-    /// Euler–Maruyama steps of the reverse SDE with noise `eta g`, on a grid of times from `t_max` to `t_min`.
+    /// The reverse SDE with noise `eta g`, on a grid of times from `t_max` to `t_min`.
     ReverseSde {
+        /// The method.
+        method: Stochastic,
         /// The times.
         grid: &'a [f64],
         /// The noise in units of g.
         eta: f64,
     },
+    /// The reverse SDE with noise `eta g`, each sample with its own steps along its own Brownian path.
+    AdaptiveSde {
+        /// For the error of a step.
+        tolerance: Tolerance,
+        /// The noise in units of g.
+        eta: f64,
+    },
     /// A sampler of diffusion models on a grid of times from `t_max` on, with a last step to σ = 0.
     Diffusion(samplers::Sampler, &'a [f64]),
-}
-
-impl Sampler<'_> {
-    fn eta(self) -> f64 {
-        match self {
-            Self::ReverseSde { eta, .. } => eta,
-            Self::Adaptive(..) | Self::Grid(..) | Self::Diffusion(..) => 0.0,
-        }
-    }
 }
 
 /// What samples are drawn from.
@@ -150,33 +153,52 @@ impl NetworkRun<'_> {
     /// # Errors
     /// A network, grid or interval that cannot be used, a start of another shape, or no memory.
     pub fn draw(&self, start: &Start, sampler: Sampler) -> Result<Solution<ArrayD<f64>>> {
-        let (sde, span) = (self.process()?, (self.t_max, self.t_min));
-        let increments = Noise::new(self.seed, Purpose::Increment);
+        self.process()?;
+        let span = (self.t_max, self.t_min);
         let mut parts = Vec::new();
         for rows in self.batches(self.count(start)?) {
-            let mut score = Watched::new(self.network(), self.on_progress, span, &rows);
+            let score = Watched::new(self.network(), self.on_progress, span, &rows);
             let x = self.noise(start, rows)?;
-            if let Sampler::Diffusion(method, grid) = sampler {
-                let grid = samplers::Grid::new(sde, grid)?.to_data();
-                let solution = samplers::sample(&method, x, &grid, &mut score, &increments)?;
-                parts.push(on_host(solution)?);
-                continue;
-            }
-            let mut reverse = Reverse::new(sde, score, sampler.eta())?;
-            let drift = |x: &Batch, at: Lanes<'_>, dx: &mut Batch| reverse.drift(x, at, dx);
-            let solution = match sampler {
-                Sampler::Adaptive(method, tolerance) => {
-                    solve(method, x, span, &Adaptive::new(tolerance), drift)
-                }
-                Sampler::Grid(method, grid) => solve_fixed(method, x, grid, drift),
-                Sampler::ReverseSde { grid, eta } => {
-                    euler_maruyama(x, grid, drift, |t| noise_scale(sde, eta, t), &increments)
-                }
-                Sampler::Diffusion(..) => continue, // above: it takes the score itself
-            }?;
-            parts.push(on_host(solution)?);
+            parts.push(on_host(self.sample(x, score, sampler)?)?);
         }
         join(parts, &self.description.shape)
+    }
+
+    /// One batch.
+    fn sample(
+        &self,
+        x: Samples<Batch>,
+        mut score: impl Score<Batch>,
+        sampler: Sampler,
+    ) -> Result<Solution<Batch>> {
+        let (sde, span) = (self.process()?, (self.t_max, self.t_min));
+        let noise = Noise::new(self.seed, Purpose::Increment);
+        Ok(match sampler {
+            Sampler::Adaptive(method, tolerance) => {
+                let mut flow = Reverse::probability_flow(sde, score);
+                let drift = |x: &Batch, at: Lanes<'_>, dx: &mut Batch| flow.drift(x, at, dx);
+                solve(method, x, span, &Adaptive::new(tolerance), drift)
+            }
+            Sampler::Grid(method, grid) => {
+                let mut flow = Reverse::probability_flow(sde, score);
+                let drift = |x: &Batch, at: Lanes<'_>, dx: &mut Batch| flow.drift(x, at, dx);
+                solve_fixed(method, x, grid, drift)
+            }
+            Sampler::Diffusion(method, grid) => {
+                let grid = samplers::Grid::new(sde, grid)?.to_data();
+                samplers::sample(&method, x, &grid, &mut score, &noise)
+            }
+            Sampler::ReverseSde { method, grid, eta } => {
+                sample_reverse(method, x, grid, &mut Reverse::new(sde, score, eta)?, &noise)
+            }
+            Sampler::AdaptiveSde { tolerance, eta } => {
+                let mut reverse = Reverse::new(sde, score, eta)?;
+                let drift = |x: &Batch, at: Lanes<'_>, dx: &mut Batch| reverse.drift(x, at, dx);
+                let scale = |t| noise_scale(sde, eta, t);
+                let path = BrownianPath::new(noise, (self.t_min, self.t_max), PATH_LEVELS)?;
+                adaptive_sde(x, span, &Adaptive::new(tolerance), (drift, scale), &path)
+            }
+        }?)
     }
 
     /// The likelihood at `t_min` of the rows of `x`, each with its own steps.

@@ -20,6 +20,7 @@ mod forms;
 mod isotropic;
 mod jacobian;
 mod line;
+mod planar;
 mod score;
 
 pub use jacobian::{Asymmetry, asymmetry};

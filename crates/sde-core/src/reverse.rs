@@ -28,11 +28,12 @@
 //! ```
 
 use crate::error::{Result, check, check_size};
-use crate::score::{Divergence, Field, Score};
-use crate::sde::Sde;
+use crate::score::{Along, Divergence, Field, Score};
+use crate::sde::{Columns, Sde};
 use crate::state::{Lanes, State, check_alike};
 
 /// `η g(t)`, the scale of the reverse-time noise in (R2); 0 for η = 0 even where g is infinite.
+#[inline]
 pub fn noise_scale(sde: &dyn Sde, eta: f64, t: f64) -> f64 {
     if eta == 0.0 { 0.0 } else { eta * sde.g2(t).sqrt() }
 }
@@ -58,6 +59,7 @@ pub enum Eta<'a> {
 
 impl Eta<'_> {
     /// `η(t)`.
+    #[inline]
     pub fn at(self, t: f64) -> f64 {
         match self {
             Self::Constant(eta) => eta,
@@ -90,7 +92,7 @@ pub struct Reverse<'a, X, M> {
     field: Option<Field<X>>,
     divergence: Divergence,
     forms: Vec<Divergence>,
-    to_denoised: Vec<f64>,
+    columns: Columns,
     to_score: Vec<f64>,
 }
 
@@ -110,14 +112,28 @@ impl<'a, X: State, M: Score<X>> Reverse<'a, X, M> {
     /// The probability-flow ODE, η = 0.
     pub fn probability_flow(sde: &'a dyn Sde, score: M) -> Self {
         let (field, divergence) = (None, Divergence::default());
-        let (to_denoised, to_score, forms) = (Vec::new(), Vec::new(), Vec::new());
+        let (columns, to_score, forms) = (Columns::default(), Vec::new(), Vec::new());
         let eta = Eta::Constant(0.0);
-        Self { sde, score, eta, field, divergence, forms, to_denoised, to_score }
+        Self { sde, score, eta, field, divergence, forms, columns, to_score }
     }
 
     /// The forward process.
     pub fn sde(&self) -> &'a dyn Sde {
         self.sde
+    }
+
+    /// The noise in units of g.
+    pub fn eta(&self) -> Eta<'a> {
+        self.eta
+    }
+
+    /// Writes D and s of every row.
+    ///
+    /// # Errors
+    /// Those of the score model.
+    pub fn evaluate(&mut self, x: &X, at: Lanes<'_>, out: &mut Field<X>) -> Result<()> {
+        at.check(x.samples())?;
+        self.score.evaluate(x, at, out)
     }
 
     /// Writes the drift (R3) of every row: the velocity `dx/dt` when η = 0.
@@ -142,10 +158,9 @@ impl<'a, X: State, M: Score<X>> Reverse<'a, X, M> {
         check_alike("the drift", out, x)?;
         self.set_coefficients(at.t, sign);
         let field = self.field.get_or_insert_with(|| Field::like(x));
-        field.fit(x);
-        self.score.evaluate(x, at, field)?;
-        out.combine(&[(&self.to_denoised, &field.denoised), (&self.to_score, &field.score)]);
-        Ok(())
+        let (columns, to_score) = (&self.columns, &self.to_score[..]);
+        let along = Along { sde: self.sde, columns, to_denoised: &columns.d_alpha, to_score };
+        self.score.drift(x, at, &along, field, out)
     }
 
     /// As [`drift`](Self::drift), with its divergence for each row.
@@ -167,9 +182,10 @@ impl<'a, X: State, M: Score<X>> Reverse<'a, X, M> {
         field.fit(x);
         self.divergence.fit(at.t.len());
         self.score.evaluate_with_divergence(x, at, field, &mut self.divergence)?;
-        out.combine(&[(&self.to_denoised, &field.denoised), (&self.to_score, &field.score)]);
+        let to_denoised = &self.columns.d_alpha;
+        out.combine(&[(to_denoised, &field.denoised), (&self.to_score, &field.score)]);
         for (i, div) in divergence.iter_mut().enumerate() {
-            *div = self.to_denoised[i] * self.divergence.denoised[i]
+            *div = to_denoised[i] * self.divergence.denoised[i]
                 + self.to_score[i] * self.divergence.score[i];
         }
         Ok(())
@@ -201,29 +217,26 @@ impl<'a, X: State, M: Score<X>> Reverse<'a, X, M> {
         self.forms.resize_with(probes.len(), Divergence::default);
         self.forms.iter_mut().for_each(|form| form.fit(at.t.len()));
         self.score.evaluate_with_forms(x, at, probes, field, &mut self.forms)?;
-        out.combine(&[(&self.to_denoised, &field.denoised), (&self.to_score, &field.score)]);
+        out.combine(&[(&self.columns.d_alpha, &field.denoised), (&self.to_score, &field.score)]);
         for (form, of) in forms.iter_mut().zip(&self.forms) {
             for (i, form) in form.iter_mut().enumerate() {
-                *form = self.to_denoised[i] * of.denoised[i] + self.to_score[i] * of.score[i];
+                *form = self.columns.d_alpha[i] * of.denoised[i] + self.to_score[i] * of.score[i];
             }
         }
         Ok(())
     }
 
-    /// D and s where the drift was evaluated last.
+    /// D and s where a drift was evaluated last with its divergence or its forms; a drift alone may be found without them.
     pub fn field(&self) -> Option<&Field<X>> {
         self.field.as_ref()
     }
 
     /// The factors of D and s in (R3) at each row's time; sign −1 for the forward member.
     fn set_coefficients(&mut self, t: &[f64], sign: f64) {
-        self.to_denoised.clear();
+        self.sde.columns(t, &mut self.columns);
+        let eta_g = t.iter().map(|t| noise_scale(self.sde, self.eta.at(*t), *t));
+        let noisy = self.columns.d_sigma2.iter().zip(eta_g).map(|(d, g)| -0.5 * (d + sign * g * g));
         self.to_score.clear();
-        for &t in t {
-            let k = self.sde.coefficients(t);
-            self.to_denoised.push(k.d_alpha);
-            let noise = noise_scale(self.sde, self.eta.at(t), t);
-            self.to_score.push(-0.5 * (k.d_sigma2 + sign * noise * noise));
-        }
+        self.to_score.extend(noisy);
     }
 }

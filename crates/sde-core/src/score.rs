@@ -9,6 +9,7 @@
 //! one end of time and s at the other (see [`reverse`](crate::reverse)).
 
 use crate::error::{Error, Result};
+use crate::sde::{Columns, Sde};
 use crate::state::{Lanes, State};
 
 /// The posterior mean and the score at each row of a batch; buffers that a caller owns and reuses.
@@ -55,6 +56,19 @@ impl Divergence {
     }
 }
 
+/// A motion for which a model is asked: the process, and the factors of D and s in `a D + b s` at each row's time.
+#[derive(Clone, Copy, Debug)]
+pub struct Along<'a> {
+    /// The process that the rows follow.
+    pub sde: &'a dyn Sde,
+    /// Its coefficients at each row's time.
+    pub columns: &'a Columns,
+    /// `a` of each row.
+    pub to_denoised: &'a [f64],
+    /// `b` of each row.
+    pub to_score: &'a [f64],
+}
+
 /// A model of the score of `p_t`: an exact mixture, a network, or your own.
 ///
 /// Row i is at time `at.t[i]`; nothing may be carried from one row to another. `&mut self` is for scratch space.
@@ -93,6 +107,37 @@ pub trait Score<X: State> {
         let _ = (x, at, probes, out, forms);
         Err(Error::NoForms)
     }
+
+    /// Writes `a D + b s` of every row, (R3). A model that knows a shorter way than [`evaluate`](Self::evaluate) may take it;
+    /// `field` is space for D and s.
+    ///
+    /// # Errors
+    /// As [`evaluate`](Self::evaluate).
+    fn drift(
+        &mut self,
+        x: &X,
+        at: Lanes<'_>,
+        along: &Along<'_>,
+        field: &mut Field<X>,
+        out: &mut X,
+    ) -> Result<()> {
+        combined(self, x, at, along, field, out)
+    }
+}
+
+/// `a D + b s` from D and s.
+pub(crate) fn combined<X: State, M: Score<X> + ?Sized>(
+    model: &mut M,
+    x: &X,
+    at: Lanes<'_>,
+    along: &Along<'_>,
+    field: &mut Field<X>,
+    out: &mut X,
+) -> Result<()> {
+    field.fit(x);
+    model.evaluate(x, at, field)?;
+    out.combine(&[(along.to_denoised, &field.denoised), (along.to_score, &field.score)]);
+    Ok(())
 }
 
 /// A borrowed model, for what takes its model by value.

@@ -42,6 +42,27 @@ pub struct Coefficients {
     pub d_sigma: f64,
 }
 
+/// [`Coefficients`] at many times, a column for each.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Columns {
+    /// `α`.
+    pub alpha: Vec<f64>,
+    /// `σ²`.
+    pub sigma2: Vec<f64>,
+    /// `dα/dt`.
+    pub d_alpha: Vec<f64>,
+    /// `d(σ²)/dt`.
+    pub d_sigma2: Vec<f64>,
+}
+
+impl Columns {
+    /// Gives every column `rows` entries.
+    pub fn fit(&mut self, rows: usize) {
+        let all = [&mut self.alpha, &mut self.sigma2, &mut self.d_alpha, &mut self.d_sigma2];
+        all.into_iter().for_each(|column| column.resize(rows, 0.0));
+    }
+}
+
 /// The Gaussian transition `q(x_t | x_s) = N(a x_s, var I)` for s < t:
 /// `a = α_t/α_s`, `var = σ_t² − a² σ_s²`, without the cancellation.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -58,6 +79,15 @@ pub struct Kernel {
 pub trait Sde: Debug + Send + Sync {
     /// `α, σ, α', (σ²)'` at t.
     fn coefficients(&self, t: f64) -> Coefficients;
+    /// [`coefficients`](Self::coefficients) at each of the times.
+    fn columns(&self, t: &[f64], out: &mut Columns) {
+        out.fit(t.len());
+        for (i, &t) in t.iter().enumerate() {
+            let k = self.coefficients(t);
+            (out.alpha[i], out.sigma2[i]) = (k.alpha, k.sigma * k.sigma);
+            (out.d_alpha[i], out.d_sigma2[i]) = (k.d_alpha, k.d_sigma2);
+        }
+    }
     /// Drift coefficient `f = α'/α`; infinite where α = 0.
     fn f(&self, t: f64) -> f64;
     /// Squared diffusion coefficient `g²`; infinite where α = 0.

@@ -116,10 +116,7 @@ pub trait State: Sized {
         m.fill(0.0);
         self.raise_error_norm(h, e[0], k, ends, tol, n);
         self.raise_error_norm(h, e[1], k, ends, tol, m);
-        for (norm, (n, m)) in norm.iter_mut().zip(n.iter().zip(&*m)) {
-            let both = n.hypot(0.1 * m);
-            *norm = max_or_nan(*norm, if both == 0.0 { 0.0 } else { n * (n / both) });
-        }
+        raise_by_two(norm, n, m);
     }
     /// `self_i = Σ_j c_j[i] x_j,i` over the terms `(c_j, x_j)`.
     fn combine(&mut self, terms: &[(&[f64], &Self)]);
@@ -148,6 +145,14 @@ pub trait State: Sized {
 pub fn check_alike<X: State>(what: &'static str, x: &X, like: &X) -> Result<()> {
     check_size(what, x.samples(), like.samples())?;
     check_size(what, x.sample_len(), like.sample_len())
+}
+
+/// Raises `norm_i` to `n² / √(n² + 0.01 m²)` (O5) of the norms `n_i` and `m_i`.
+pub fn raise_by_two(norm: &mut [f64], n: &[f64], m: &[f64]) {
+    for (norm, (n, m)) in norm.iter_mut().zip(n.iter().zip(m)) {
+        let both = n.hypot(0.1 * m);
+        *norm = max_or_nan(*norm, if both == 0.0 { 0.0 } else { n * (n / both) });
+    }
 }
 
 /// The larger of two norms, NaN if either is: a failed trial step must never look accepted.

@@ -244,3 +244,42 @@ fn an_evaluation_allocates_nothing() {
         assert_eq!(count.count_total, 0, "{count:?}");
     }
 }
+
+/// `drift` in blocks of rows against `a D + b s` from D and s of each point, for whole blocks and parts of one; and a row's
+/// bits do not depend on its block.
+#[test]
+fn the_drift_in_blocks_is_that_of_its_parts() {
+    let sde = VpLinear::default();
+    for d in 1..=4 {
+        let means = Array2::from_shape_fn((3, d), |(k, j)| (1.7 * k as f64 - j as f64).sin() * 2.0);
+        let mixture =
+            GaussianMixture::isotropic(&[0.5, 0.3, 0.2], means, &[0.09, 0.04, 0.16]).unwrap();
+        for rows in [1, 31, 32, 33, 70] {
+            let x =
+                Array2::from_shape_fn((rows, d), |(i, j)| (i * d + j) as f64 * 0.61 % 9.0 - 4.0);
+            let t: Vec<f64> = (0..rows).map(|i| (i as f64 * 0.37 + 1e-3) % 1.0).collect();
+            let sample: Vec<u64> = (0..rows as u64).collect();
+            let mut flow = Reverse::new(&sde, mixture.score(&sde), 0.5).unwrap();
+            let mut v = Array2::zeros((rows, d));
+            flow.drift(&x, Lanes { t: &t, sample: &sample }, &mut v).unwrap();
+            for i in 0..rows {
+                let (mut s, mut den) = (vec![0.0; d], vec![0.0; d]);
+                let point = x.row(i).to_vec();
+                mixture.score(&sde).point(&point, t[i], &mut s, &mut den).unwrap();
+                let k = sde.coefficients(t[i]);
+                let b = -0.5 * (k.d_sigma2 + 0.25 * sde.g2(t[i]));
+                let parts = |j: usize| (k.d_alpha * den[j], b * s[j]);
+                let mut alone = Array2::zeros((1, d));
+                let row = x.row(i).insert_axis(ndarray::Axis(0)).to_owned();
+                let at = Lanes { t: &t[i..=i], sample: &sample[i..=i] };
+                flow.drift(&row, at, &mut alone).unwrap();
+                for j in 0..d {
+                    let (got, (of_d, of_s)) = (v[[i, j]], parts(j));
+                    let size = 1.0 + of_d.abs() + of_s.abs();
+                    assert!((got - of_d - of_s).abs() <= 1e-12 * size, "d = {d}, row {i}");
+                    assert_eq!(alone[[0, j]].to_bits(), got.to_bits(), "d = {d}, row {i}");
+                }
+            }
+        }
+    }
+}

@@ -1,13 +1,17 @@
 // The C++ half of torch-ext. Every function catches everything and returns a status: no exception crosses into Rust.
 
 #include <ATen/Context.h>
+#include <ATen/TensorIterator.h>
 #include <ATen/Version.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/_fused_adamw.h>
+#include <ATen/ops/empty.h>
 #include <c10/util/Exception.h>
 #include <dlfcn.h>
 #include <torch/headeronly/version.h>
 
+#include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <exception>
 #include <string>
@@ -73,6 +77,71 @@ std::vector<at::Tensor> list(at::Tensor* const* tensors, size_t n) {
   return out;
 }
 
+// Numbers of one row that are worked on at a time: their sum stays in a core's first cache.
+constexpr int64_t BLOCK = 1024;
+
+// work(begin, end) on libtorch's own threads. at::parallel_for is serial in a file compiled without OpenMP, and a second
+// OpenMP beside libtorch's would have threads of its own; its iterator, here over n bytes that nobody reads, has neither fault.
+template <typename F>
+void parallel(int64_t n, int64_t grain, const F& work) {
+  if (n <= grain) return work(0, n);
+  at::Tensor bytes = at::empty({n}, at::kByte);
+  const char* base = static_cast<const char*>(bytes.const_data_ptr());
+  auto places = at::TensorIteratorConfig()
+                    .check_all_same_dtype(false)
+                    .resize_outputs(false)
+                    .declare_static_shape({n})
+                    .add_output(bytes)
+                    .build();
+  places.for_each(
+      [&](char** data, const int64_t*, int64_t size) {
+        const int64_t begin = data[0] - base;
+        work(begin, begin + size);
+      },
+      grain);
+}
+
+// The blocks of `rows` rows of `len` numbers, in parallel: work(row, block, offset, numbers).
+template <typename F>
+void blocks(int64_t rows, int64_t len, size_t terms, const F& work) {
+  const int64_t each = (len + BLOCK - 1) / BLOCK;
+  const int64_t size = std::min(len, BLOCK) * static_cast<int64_t>(terms + 1);
+  parallel(rows * each, std::max<int64_t>(1, 32768 / std::max<int64_t>(1, size)), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; i++) {
+      const int64_t row = i / each, block = i % each, from = block * BLOCK;
+      work(row, block, row * len + from, std::min(BLOCK, len - from));
+    }
+  });
+}
+
+const double* numbers(const at::Tensor& x, int64_t rows, int64_t len) {
+  TORCH_CHECK(x.device().is_cpu() && x.scalar_type() == at::kDouble && x.is_contiguous() && x.numel() == rows * len,
+              "expected ", rows, " contiguous rows of ", len, " f64 numbers on the CPU");
+  return x.const_data_ptr<double>();
+}
+
+std::vector<const double*> all_numbers(at::Tensor* const* x, size_t n, int64_t rows, int64_t len) {
+  std::vector<const double*> out;
+  out.reserve(n);
+  for (size_t j = 0; j < n; j++) out.push_back(numbers(*x[j], rows, len));
+  return out;
+}
+
+// out = sum_j c[j][row] x[j] over one block.
+void sum_block(double* out, const std::vector<const double*>& x, const double* c, int64_t rows, int64_t row, int64_t at,
+               int64_t size) {
+  for (size_t j = 0; j < x.size(); j++) {
+    const double* __restrict term = x[j] + at;
+    double* __restrict sum = out;
+    const double w = c[j * rows + row];
+    if (j == 0) {
+      for (int64_t i = 0; i < size; i++) sum[i] = w * term[i];
+    } else {
+      for (int64_t i = 0; i < size; i++) sum[i] += w * term[i];
+    }
+  }
+}
+
 }  // namespace
 
 extern "C" {
@@ -115,6 +184,55 @@ int torch_ext_adamw(at::Tensor* const* parameters, at::Tensor* const* gradients,
     for (auto& count : counts) count.add_(1);
     at::_fused_adamw_(list(parameters, n), list(gradients, n), list(first, n), list(second, n), {}, counts, rate,
                       beta1, beta2, weight_decay, eps, /*amsgrad=*/false, /*maximize=*/false);
+  });
+}
+
+// out = sum_j c[j][row] x[j], n >= 1, in one pass over contiguous f64 rows on the CPU.
+int torch_ext_weighted_sum(at::Tensor* out, at::Tensor* const* x, const double* c, size_t n, size_t row_count,
+                           size_t length) {
+  return guarded([&] {
+    const auto rows = static_cast<int64_t>(row_count), len = static_cast<int64_t>(length);
+    numbers(*out, rows, len);
+    const auto terms = all_numbers(x, n, rows, len);
+    double* sum = out->data_ptr<double>();
+    out->unsafeGetTensorImpl()->bump_version();  // a graph that has saved it must notice
+    blocks(rows, len, n, [&](int64_t row, int64_t, int64_t at, int64_t size) {
+      sum_block(sum + at, terms, c, rows, row, at, size);
+    });
+  });
+}
+
+// out[e][row] = sum over the row of (sum_j c[e][j][row] x[j] / (atol + rtol max(|y|, |z|)))^2 for m sets of coefficients,
+// in one pass. Partial sums belong to blocks of a row, so the result does not depend on the number of threads.
+int torch_ext_squared_errors(double* out, size_t m, at::Tensor* const* x, const double* c, size_t n, at::Tensor* y,
+                             at::Tensor* z, double atol, double rtol, size_t row_count, size_t length) {
+  return guarded([&] {
+    const auto rows = static_cast<int64_t>(row_count), len = static_cast<int64_t>(length);
+    const auto terms = all_numbers(x, n, rows, len);
+    const double *from = numbers(*y, rows, len), *to = numbers(*z, rows, len);
+    const int64_t each = (len + BLOCK - 1) / BLOCK;
+    std::vector<double> parts(m * rows * each);
+    blocks(rows, len, n * m + 2, [&](int64_t row, int64_t block, int64_t at, int64_t size) {
+      double scale[BLOCK], error[BLOCK];
+      for (int64_t i = 0; i < size; i++) {
+        const double a = std::fabs(from[at + i]), b = std::fabs(to[at + i]);
+        scale[i] = atol + rtol * (a > b || a != a ? a : b);  // a NaN stays
+      }
+      for (size_t e = 0; e < m; e++) {
+        std::fill(error, error + size, 0.0);
+        sum_block(error, terms, c + e * n * rows, rows, row, at, size);
+        double sums[4] = {0.0, 0.0, 0.0, 0.0};
+        for (int64_t i = 0; i < size; i++) {
+          const double r = error[i] / scale[i];
+          sums[i % 4] += r * r;
+        }
+        parts[(e * rows + row) * each + block] = (sums[0] + sums[1]) + (sums[2] + sums[3]);
+      }
+    });
+    for (size_t i = 0; i < m * rows; i++) {
+      out[i] = 0.0;
+      for (int64_t block = 0; block < each; block++) out[i] += parts[i * each + block];
+    }
   });
 }
 }

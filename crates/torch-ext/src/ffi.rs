@@ -27,6 +27,27 @@ unsafe extern "C" {
         eps: c_double,
         weight_decay: c_double,
     ) -> c_int;
+    fn torch_ext_weighted_sum(
+        out: *const c_void,
+        x: *const *const c_void,
+        c: *const c_double,
+        n: usize,
+        rows: usize,
+        len: usize,
+    ) -> c_int;
+    fn torch_ext_squared_errors(
+        out: *mut c_double,
+        m: usize,
+        x: *const *const c_void,
+        c: *const c_double,
+        n: usize,
+        y: *const c_void,
+        z: *const c_void,
+        atol: c_double,
+        rtol: c_double,
+        rows: usize,
+        len: usize,
+    ) -> c_int;
 }
 
 /// The tensors' addresses, valid while the tensors are borrowed.
@@ -109,4 +130,66 @@ pub(crate) fn adamw(lists: &AdamwLists, rate: f64, betas: (f64, f64), decay: f64
             decay,
         )
     })
+}
+
+/// `rows` rows of `len` numbers, and n terms of coefficients `[n, rows]`.
+pub(crate) struct Terms<'a> {
+    pub(crate) x: Vec<*const c_void>,
+    pub(crate) c: &'a [f64],
+    pub(crate) rows: usize,
+    pub(crate) len: usize,
+}
+
+pub(crate) fn weighted_sum(out: &mut Tensor, terms: &Terms<'_>) -> Result<()> {
+    let Terms { x, c, rows, len } = terms;
+    if c.len() != x.len() * rows {
+        return Err(Error::Torch(format!("{} coefficients for {} x {rows}", c.len(), x.len())));
+    }
+    // SAFETY: x holds addresses of tensors that the caller keeps borrowed, c one number for each term and row; the shim
+    // itself checks that every tensor has `rows · len` numbers, contiguous f64 on the CPU. Only `out` is written.
+    checked(unsafe {
+        torch_ext_weighted_sum(
+            out.as_ptr().cast::<c_void>(),
+            x.as_ptr(),
+            c.as_ptr(),
+            x.len(),
+            *rows,
+            *len,
+        )
+    })
+}
+
+/// One row sum for each of the m sets of `[n, rows]` coefficients and each row.
+pub(crate) fn squared_errors(
+    m: usize,
+    terms: &Terms<'_>,
+    (y, z): (&Tensor, &Tensor),
+    (atol, rtol): (f64, f64),
+) -> Result<Vec<f64>> {
+    let Terms { x, c, rows, len } = terms;
+    if c.len() != m * x.len() * rows {
+        return Err(Error::Torch(format!(
+            "{} coefficients for {m} x {} x {rows}",
+            c.len(),
+            x.len()
+        )));
+    }
+    let mut out = vec![0.0; m * rows];
+    // SAFETY: as above; `out` has m numbers for each row, and no tensor is written.
+    checked(unsafe {
+        torch_ext_squared_errors(
+            out.as_mut_ptr(),
+            m,
+            x.as_ptr(),
+            c.as_ptr(),
+            x.len(),
+            y.as_ptr().cast::<c_void>(),
+            z.as_ptr().cast::<c_void>(),
+            atol,
+            rtol,
+            *rows,
+            *len,
+        )
+    })?;
+    Ok(out)
 }

@@ -3,7 +3,8 @@
 //! * [`error`]: short typed errors where libtorch sends kilobytes; running out of memory is told apart;
 //! * [`runtime`]: which libtorch this is, whether its CUDA half was found, threads, reproducible arithmetic;
 //! * [`weights`]: safetensors files, mapped into memory and read without a second copy, written whole or not at all;
-//! * [`adamw`]: the fused optimiser, whose state is tensors that can be saved.
+//! * [`adamw`]: the fused optimiser, whose state is tensors that can be saved;
+//! * [`rows`]: sums over the rows of a batch, in one pass.
 //!
 //! # One binary for CPU and GPU
 //!
@@ -14,6 +15,7 @@
 pub mod adamw;
 pub mod error;
 mod ffi;
+pub mod rows;
 pub mod runtime;
 pub mod weights;
 

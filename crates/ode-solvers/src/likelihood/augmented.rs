@@ -53,5 +53,5 @@ where
     let errors = ErrorBar { trace, ..ErrorBar::default() };
     let work: Vec<u32> = latent.stats.iter().map(|s| s.nfe).collect();
     let parts = int_div.iter().zip(work).map(|(i, nfe)| ([*i, 0.0], errors, [nfe, nfe * products]));
-    Ok(Likelihood::new(latent, parts, log_prior)?)
+    Ok(Likelihood::new(t0, latent, parts, log_prior)?)
 }

@@ -13,10 +13,10 @@ use sde_core::{Lanes, Noise, Purpose, Reverse, Score, State};
 
 /// The law of a probe's entries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Signs {
+pub enum ProbeLaw {
     /// +1 or −1 with equal chances (Rademacher).
     #[default]
-    Random,
+    Signs,
     /// N(0, 1): for comparison, its variance is larger.
     Normal,
 }
@@ -25,7 +25,7 @@ pub enum Signs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Probes {
     /// The law of their entries.
-    pub law: Signs,
+    pub law: ProbeLaw,
     /// How many there are at each time, at least 1. A standard error needs 2.
     pub count: u32,
     /// Their key, beside the sample's number.
@@ -54,7 +54,7 @@ impl<X> Copy for Trace<'_, X> {} // whatever X is: it holds no batch but by refe
 impl<X> Trace<'_, X> {
     /// Probes of random signs.
     pub fn signs(count: u32, seed: u64) -> Self {
-        Self::Probes(Probes { law: Signs::Random, count, seed })
+        Self::Probes(Probes { law: ProbeLaw::Signs, count, seed })
     }
 
     /// Whether something judges a quadrature of this trace: the trace itself when it is exact, or a pilot.
@@ -145,7 +145,8 @@ impl<'a, X: State> Estimator<'a, X> {
                 self.probes.resize_with(all, || x.zeros_like());
                 for (j, probe) in self.probes.iter_mut().enumerate() {
                     probe.fit(x);
-                    let step = |row| if j == k { PILOT } else { draw(row) * count + j as u32 };
+                    let own = |row| draw(row).wrapping_mul(count).wrapping_add(j as u32);
+                    let step = |row| if j == k { PILOT } else { own(row) };
                     probe.fill_rows(|i, row| fill(law, &noise, (at.sample[i], step(i)), row));
                 }
             }
@@ -189,10 +190,10 @@ impl<'a, X: State> Estimator<'a, X> {
 }
 
 /// The entries of one probe.
-fn fill(law: Signs, noise: &Noise, (sample, step): (u64, u32), row: &mut [f64]) {
+fn fill(law: ProbeLaw, noise: &Noise, (sample, step): (u64, u32), row: &mut [f64]) {
     match law {
-        Signs::Normal => noise.normal(sample, step, row),
-        Signs::Random => {
+        ProbeLaw::Normal => noise.normal(sample, step, row),
+        ProbeLaw::Signs => {
             noise.uniform(sample, step, row);
             row.iter_mut().for_each(|u| *u = if *u < 0.5 { -1.0 } else { 1.0 });
         }

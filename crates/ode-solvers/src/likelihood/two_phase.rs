@@ -104,5 +104,5 @@ where
     }
     let latent = solver.finish();
     let parts: Vec<_> = (0..).zip(&latent.stats).map(|(i, s)| integral.part(i, s.nfe)).collect();
-    Ok(Likelihood::new(latent, parts, log_prior)?)
+    Ok(Likelihood::new(span.0, latent, parts, log_prior)?)
 }

@@ -1,5 +1,6 @@
-//! Samplers as data, and those that have names.
+//! Samplers as data.
 
+use super::scheme::Scheme;
 use super::weights::{Predicts, Rule, check_order};
 use crate::error::Result;
 use sde_core::error::check;
@@ -32,6 +33,8 @@ pub struct Multistep {
     pub lower_at_end: bool,
     /// Another scheme for the first steps, and how many; else they use what values there are.
     pub start: Option<(Scheme, usize)>,
+    /// Noise of the reverse SDE in units of g, (X5); 0 is the ODE.
+    pub eta: f64,
 }
 
 /// A single-step method.
@@ -45,26 +48,8 @@ pub struct SingleStep {
     pub scheme: Scheme,
     /// Noise that is added before each step.
     pub churn: Option<Churn>,
-}
-
-/// The evaluations inside a step from ℓ to ℓ + h and how they are used.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Scheme {
-    /// The weights of the end of the step. Stages use [`Rule::Exact`].
-    pub rule: Rule,
-    /// The evaluations after the first. Value 0 is at the start of the step, value j at the jth stage.
-    pub stages: &'static [Stage],
-    /// The values that the end of the step uses.
-    pub uses: &'static [usize],
-}
-
-/// A stage of a [`Scheme`].
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Stage {
-    /// It stands at `ℓ + at · h`, 0 < at ≤ 1.
-    pub at: f64,
-    /// The values that it uses, all before it.
-    pub uses: &'static [usize],
+    /// Noise of the reverse SDE in units of g, (X5); 0 is the ODE.
+    pub eta: f64,
 }
 
 /// Back to more noise before a step (Karras et al. 2022, algorithm 2), for any process in terms of `ρ = σ/α`:
@@ -101,70 +86,7 @@ pub enum StepVariance {
     Large,
 }
 
-const EULER: Scheme = Scheme { rule: Rule::Exact, stages: &[], uses: &[0] };
-const MIDDLE: Scheme =
-    Scheme { rule: Rule::HalfFirst, stages: &[Stage { at: 0.5, uses: &[0] }], uses: &[0, 1] };
-const TRAPEZIUM: Scheme =
-    Scheme { rule: Rule::HalfFirst, stages: &[Stage { at: 1.0, uses: &[0] }], uses: &[0, 1] };
-const THIRDS: Scheme = Scheme {
-    rule: Rule::Exact,
-    stages: &[Stage { at: 1.0 / 3.0, uses: &[0] }, Stage { at: 2.0 / 3.0, uses: &[0, 1] }],
-    uses: &[0, 2],
-};
-
-const fn multistep(name: &'static str, predicts: Predicts, order: usize, rule: Rule) -> Sampler {
-    let (corrected, lower_at_end, start) = (false, false, None);
-    Sampler::Multistep(Multistep { name, predicts, order, rule, corrected, lower_at_end, start })
-}
-
-const fn single(name: &'static str, predicts: Predicts, scheme: Scheme) -> Sampler {
-    Sampler::SingleStep(SingleStep { name, predicts, scheme, churn: None })
-}
-
 impl Sampler {
-    /// Every named sampler. In order: DDIM (Song, Meng and Ermon 2020) and DDPM (Ho et al. 2020); DPM-Solver and
-    /// DPM-Solver++ (Lu et al. 2022), 3M also with the second difference that its order needs; `UniPC` (Zhao et al. 2023)
-    /// with `bh2`; DEIS in log ρ (Zhang and Chen 2023), PNDM in the form PLMS (Liu et al. 2022); exponential
-    /// Adams–Bashforth; Euler's and Heun's method in σ/α (Karras et al. 2022).
-    pub const NAMED: [Self; 17] = [
-        Self::ddim(0.0),
-        Self::ddpm(StepVariance::Small),
-        single("dpm-solver-1", Predicts::Noise, EULER),
-        single("dpm-solver-2", Predicts::Noise, MIDDLE),
-        single("dpm-solver-3", Predicts::Noise, THIRDS),
-        single("dpm++2s", Predicts::Data, MIDDLE),
-        multistep("dpm++2m", Predicts::Data, 2, Rule::HalfFirst),
-        multistep("dpm++3m", Predicts::Data, 3, Rule::Exact),
-        multistep("dpm++3m-published", Predicts::Data, 3, Rule::HalvedSecond),
-        Self::unipc(2, Rule::HalfFirst),
-        multistep("deis", Predicts::Noise, 3, Rule::Exact),
-        Self::Multistep(Multistep {
-            name: "pndm",
-            predicts: Predicts::Noise,
-            order: 4,
-            rule: Rule::Uniform,
-            corrected: false,
-            lower_at_end: false,
-            start: Some((TRAPEZIUM, 1)),
-        }),
-        multistep("exp-adams-2", Predicts::Data, 2, Rule::Exact),
-        multistep("exp-adams-3", Predicts::Data, 3, Rule::Exact),
-        multistep("exp-adams-4", Predicts::Data, 4, Rule::Exact),
-        single("edm-euler", Predicts::Noise, EULER),
-        single("edm-heun", Predicts::Noise, TRAPEZIUM),
-    ];
-
-    /// The sampler of a name.
-    ///
-    /// ```
-    /// use ode_solvers::samplers::Sampler;
-    /// assert_eq!(Sampler::named("dpm++2m").map(|s| s.name()), Some("dpm++2m"));
-    /// assert!(Sampler::named("magic").is_none());
-    /// ```
-    pub fn named(name: &str) -> Option<Self> {
-        Self::NAMED.into_iter().find(|sampler| sampler.name() == name)
-    }
-
     /// The name.
     pub fn name(&self) -> &'static str {
         match self {
@@ -174,37 +96,10 @@ impl Sampler {
         }
     }
 
-    /// DDIM with noise η; a step refuses an η above `1/√(1 − e^{−2h})`, which is above 1.
-    pub const fn ddim(eta: f64) -> Self {
-        Self::Ancestral(Ancestral { name: "ddim", eta, variance: StepVariance::Small })
-    }
-
-    /// DDPM, which is DDIM with η = 1.
-    pub const fn ddpm(variance: StepVariance) -> Self {
-        Self::Ancestral(Ancestral { name: "ddpm", eta: 1.0, variance })
-    }
-
     /// A single-step sampler with churn; `None` for any other.
     pub fn with_churn(self, churn: Churn) -> Option<Self> {
         let Self::SingleStep(m) = self else { return None };
         Some(Self::SingleStep(SingleStep { churn: Some(churn), ..m }))
-    }
-
-    /// `UniPC` of order 1 to 3 in the authors' count, which is that of the predictor; the corrected method has one more.
-    /// `rule` is [`Rule::HalfStep`] for `bh1`, [`Rule::HalfFirst`] for `bh2`: it matters where two values meet, else
-    /// both functions B(h) cancel.
-    pub const fn unipc(order: usize, rule: Rule) -> Self {
-        let (predicts, corrected, lower_at_end, start) = (Predicts::Data, true, false, None);
-        let name = "unipc";
-        Self::Multistep(Multistep { name, predicts, order, rule, corrected, lower_at_end, start })
-    }
-
-    /// Exponential Adams–Bashforth of any order up to 8. With `warm` its first steps are those of the single-step method
-    /// of order 3, at 3 evaluations each: without it the error of the first step, of order 2, stays in the result.
-    pub const fn exp_adams(predicts: Predicts, order: usize, warm: bool) -> Self {
-        let (name, rule, corrected, lower_at_end) = ("exp-adams", Rule::Exact, false, false);
-        let start = if warm && order > 1 { Some((THIRDS, order - 1)) } else { None };
-        Self::Multistep(Multistep { name, predicts, order, rule, corrected, lower_at_end, start })
     }
 
     /// The expected order of the error in the step, for a start as good.
@@ -222,8 +117,8 @@ impl Sampler {
     /// Whether it draws noise.
     pub fn is_random(&self) -> bool {
         match self {
-            Self::Multistep(_) => false,
-            Self::SingleStep(m) => m.churn.is_some_and(|churn| churn.amount > 0.0),
+            Self::Multistep(m) => m.eta > 0.0,
+            Self::SingleStep(m) => m.eta > 0.0 || m.churn.is_some_and(|churn| churn.amount > 0.0),
             Self::Ancestral(m) => m.eta > 0.0 || m.variance == StepVariance::Large,
         }
     }
@@ -233,7 +128,10 @@ impl Sampler {
         match self {
             Self::Multistep(m) => {
                 check_order(m.order + usize::from(m.corrected))?;
-                m.start.map_or(Ok(()), |(scheme, _)| scheme.check())
+                check("eta", m.eta, m.eta >= 0.0, "a number not below 0")?;
+                let alone = m.eta == 0.0 || !m.corrected;
+                check("eta", m.eta, alone, "0 for a method with a corrector")?;
+                m.start.map_or(Ok(()), |(scheme, _)| scheme.check(m.eta))
             }
             Self::SingleStep(m) => {
                 let Churn { amount, min, max, scale } = m.churn.unwrap_or(Churn::NONE);
@@ -241,7 +139,9 @@ impl Sampler {
                 check("S_min", min, min >= 0.0, "a number not below 0")?;
                 check("S_max", max.min(f64::MAX), max >= min, "a number not below S_min")?;
                 check("S_noise", scale, scale >= 0.0, "a number not below 0")?;
-                m.scheme.check()
+                check("eta", m.eta, m.eta >= 0.0, "a number not below 0")?;
+                check("eta", m.eta, m.eta == 0.0 || amount == 0.0, "0 for a method with churn")?;
+                m.scheme.check(m.eta)
             }
             Self::Ancestral(m) => {
                 Ok(check("eta", m.eta, m.eta >= 0.0, "a number not below 0").map(drop)?)
@@ -252,19 +152,4 @@ impl Sampler {
 
 impl Churn {
     const NONE: Self = Self { amount: 0.0, min: 0.0, max: f64::INFINITY, scale: 1.0 };
-}
-
-impl Scheme {
-    fn check(&self) -> Result<()> {
-        check_order(self.stages.len() + 1)?;
-        let ends = std::iter::once((1.0, self.uses));
-        let stages = self.stages.iter().map(|stage| (stage.at, stage.uses));
-        for (before, (at, uses)) in (1..).zip(stages.chain(ends)) {
-            check("place of a stage", at, at > 0.0 && at <= 1.0, "above 0 and at most 1")?;
-            check_order(uses.len())?;
-            let most = uses.iter().max().map_or(0, |&j| j);
-            check("value of a stage", most as f64, most < before, "an earlier one")?;
-        }
-        Ok(())
-    }
 }

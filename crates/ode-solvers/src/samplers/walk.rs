@@ -1,68 +1,80 @@
-//! The engine: evaluates the model, keeps its values, and combines them by (X3) and (X4).
+//! The engine: evaluates the model, keeps its values, and combines them by (X3), (X4) and (X5).
 
-use super::combine::{TERMS, coefficients, combine};
+use super::combine::{Linear, TERMS, combine};
 use super::grid::{Grid, Level};
-use super::method::{Ancestral, Churn, Multistep, Sampler, Scheme, SingleStep, StepVariance};
+use super::method::{Ancestral, Multistep, Sampler, SingleStep, StepVariance};
 use super::model::{Model, Values};
+use super::scheme::Scheme;
 use super::weights::{Predicts, Rule};
 use crate::error::Result;
-use crate::fixed::finish;
+use crate::fixed::finish_at;
 use crate::problem::Samples;
+use crate::progress::Progress;
 use crate::solution::Solution;
 use sde_core::error::check;
 use sde_core::{Field, Score, State};
+use std::ops::ControlFlow;
 
-/// A batch on its way down the grid.
-pub(super) struct Walk<'a, X, M, Z> {
-    grid: &'a Grid<'a>,
-    predicts: Predicts,
-    model: Model<'a, M>,
-    draw: Z,
-    x: X,
-    next: X,
+/// A batch on its way along the grid.
+pub(super) struct Walk<'a, X, M, Z, O> {
+    pub(super) grid: &'a Grid<'a>,
+    pub(super) linear: Linear,
+    pub(super) model: Model<'a, M>,
+    pub(super) draw: Z,
+    observe: O,
+    /// Steps done.
+    done: usize,
+    pub(super) x: X,
+    pub(super) next: X,
     /// The start of the last step where a corrector needs it, or noise.
-    spare: Option<X>,
+    pub(super) spare: Option<X>,
+    /// The noise of the step up to a stage, (X6).
+    pub(super) noise: Option<X>,
     field: Field<X>,
     /// Values at the starts of steps, the latest first.
     past: Values<X>,
     /// Values at the stages of the step.
-    stages: Values<X>,
+    pub(super) stages: Values<X>,
     /// How many of the past values (X2) may use: those since α = 0.
     usable: usize,
     /// For each term of a combination one coefficient for each row.
-    rows: Vec<Vec<f64>>,
+    pub(super) rows: Vec<Vec<f64>>,
 }
 
-impl<'a, X, M, Z> Walk<'a, X, M, Z>
+impl<'a, X, M, Z, O> Walk<'a, X, M, Z, O>
 where
     X: State,
     M: Score<X>,
     Z: FnMut(&[u64], u32, &mut X) -> sde_core::Result<()>,
+    O: FnMut(Progress) -> ControlFlow<()>,
 {
     pub(super) fn new(
         sampler: &Sampler,
         start: Samples<X>,
         grid: &'a Grid<'a>,
         score: &'a mut M,
-        draw: Z,
+        (draw, observe): (Z, O),
     ) -> Self {
         let Samples { x, numbers } = start;
-        let (predicts, past, stages, corrected) = match sampler {
+        let (predicts, eta, past, stages, corrected) = match sampler {
             Sampler::Multistep(m) => {
                 let stages = m.start.map_or(0, |(scheme, _)| scheme.stages.len());
-                (m.predicts, m.order + usize::from(m.corrected), stages, m.corrected)
+                (m.predicts, m.eta, m.order + usize::from(m.corrected), stages, m.corrected)
             }
-            Sampler::SingleStep(m) => (m.predicts, 1, m.scheme.stages.len(), false),
-            Sampler::Ancestral(_) => (Predicts::Data, 1, 0, false),
+            Sampler::SingleStep(m) => (m.predicts, m.eta, 1, m.scheme.stages.len(), false),
+            Sampler::Ancestral(_) => (Predicts::Data, 0.0, 1, 0, false),
         };
         let n = x.samples();
         Self {
             grid,
-            predicts,
+            linear: Linear { predicts, eta },
             model: Model { score, numbers, times: vec![0.0; n], nfe: 0 },
             draw,
+            observe,
+            done: 0,
             next: x.zeros_like(),
             spare: (corrected || sampler.is_random()).then(|| x.zeros_like()),
+            noise: (eta > 0.0).then(|| x.zeros_like()),
             field: Field::like(&x),
             past: Values::new(past, &x),
             stages: Values::new(stages, &x),
@@ -79,27 +91,36 @@ where
             Sampler::Ancestral(m) => self.ancestral(m)?,
         }
         let times: Vec<f64> = self.grid.levels().iter().map(|level| level.t).collect();
-        Ok(finish(self.x, &times, self.model.nfe))
+        Ok(finish_at(self.x, &times, self.done, self.model.nfe))
+    }
+
+    /// Ends a step: what it has made is x. Whether to go on.
+    fn step_done(&mut self, to: Level) -> ControlFlow<()> {
+        std::mem::swap(&mut self.x, &mut self.next);
+        let at = (self.done, self.grid.steps());
+        self.done += 1;
+        (self.observe)(Progress::on_grid(at, self.model.numbers.len(), to.t))
     }
 
     fn multistep(&mut self, m: &Multistep) -> Result<()> {
         let grid = self.grid;
         let (mut warming, mut predicted) = (m.start.map_or(0, |(_, steps)| steps), None);
-        for (i, step) in grid.levels().windows(2).enumerate() {
+        for (i, step) in (0_u32..).zip(grid.levels().windows(2)) {
             let (from, to) = (step[0], step[1]);
             self.evaluate(from)?;
             if let Some((start, n)) = predicted.take() {
                 self.correct(m.rule, (start, from), n);
             }
-            let left = if m.lower_at_end { grid.steps() - i } else { m.order };
+            let left = if m.lower_at_end { grid.steps() - i as usize } else { m.order };
             let n = m.order.min(self.usable).min(left);
             match m.start {
-                _ if !(from.is_mixed() && to.is_mixed()) => self.jump(from, to),
+                _ if !(from.is_mixed() && to.is_mixed()) => self.jump((from, to), i)?,
                 Some((scheme, _)) if warming > 0 => {
                     warming -= 1;
-                    self.scheme(&scheme, (from, to))?;
+                    self.scheme(&scheme, (from, to), i)?;
                 }
                 _ => {
+                    self.draw_part((from, to), (i, 0))?;
                     self.predict(m.rule, (from, to), n);
                     if let Some(start) = self.spare.as_mut().filter(|_| m.corrected) {
                         start.assign(&self.x);
@@ -107,7 +128,9 @@ where
                     }
                 }
             }
-            std::mem::swap(&mut self.x, &mut self.next);
+            if self.step_done(to).is_break() {
+                break;
+            }
         }
         Ok(())
     }
@@ -121,11 +144,13 @@ where
             }
             self.evaluate(from)?;
             if from.is_mixed() && to.is_mixed() {
-                self.scheme(&m.scheme, (from, to))?;
+                self.scheme(&m.scheme, (from, to), i)?;
             } else {
-                self.jump(from, to);
+                self.jump((from, to), i)?;
             }
-            std::mem::swap(&mut self.x, &mut self.next);
+            if self.step_done(to).is_break() {
+                break;
+            }
         }
         Ok(())
     }
@@ -136,8 +161,8 @@ where
         for (i, step) in (0..).zip(grid.levels().windows(2)) {
             let (from, to) = (step[0], step[1]);
             self.evaluate(from)?;
-            if to.sigma == 0.0 {
-                self.jump(from, to);
+            if to.sigma == 0.0 || to.alpha == 0.0 {
+                self.jump((from, to), i)?;
             } else {
                 let h = to.log_ratio - from.log_ratio; // infinite from α = 0
                 let (eta2, u) = (m.eta * m.eta, -(-2.0 * h).exp_m1());
@@ -160,7 +185,9 @@ where
                     parts[j].unwrap_or((0.0, &self.x))
                 });
             }
-            std::mem::swap(&mut self.x, &mut self.next);
+            if self.step_done(to).is_break() {
+                break;
+            }
         }
         Ok(())
     }
@@ -170,33 +197,45 @@ where
         self.model.evaluate(&self.x, level, &mut self.field)?;
         self.past.states.rotate_right(1);
         self.past.levels.rotate_right(1);
-        self.past.take(0, self.predicts, level, &mut self.field);
+        self.past.take(0, self.linear.predicts, level, &mut self.field);
         let more = (self.usable + 1).min(self.past.levels.len());
         self.usable = if level.is_mixed() { more } else { 0 };
         Ok(())
     }
 
-    /// A step with no finite h, from α = 0 or to σ = 0.
-    fn jump(&mut self, from: Level, to: Level) {
-        let keep = to.sigma / from.sigma;
-        let data = match self.predicts {
+    /// A step with no finite h: from or to α = 0, or to σ = 0.
+    fn jump(&mut self, (from, to): (Level, Level), step: u32) -> Result<()> {
+        self.draw_part((from, to), (step, 0))?;
+        let keep = if self.noise.is_some() { 0.0 } else { to.sigma / from.sigma }; // e^{−η² ∞}
+        let data = match self.linear.predicts {
             Predicts::Data => &self.past.states[0],
             Predicts::Noise => &self.field.denoised,
         };
-        let terms = [(to.alpha - from.alpha * keep, data), (keep, &self.x)];
+        let rest = self.noise.as_ref().map_or((keep, &self.x), |noise| (1.0, noise));
+        let terms = [(to.alpha - from.alpha * keep, data), rest];
         // At σ = 0 the first term alone, so that the sample is D and not D + 0 · x.
         let n = if to.sigma == 0.0 { 1 } else { 2 };
         combine(&mut self.next, &mut self.rows, n, |j| terms[j]);
+        Ok(())
     }
 
     /// (X3) with the last n values.
     fn predict(&mut self, rule: Rule, (from, to): (Level, Level), n: usize) {
-        let (keep, of) = coefficients(self.predicts, rule, (from, to), n, |j| self.past.levels[j]);
-        let (x, past) = (&self.x, &self.past.states);
-        combine(&mut self.next, &mut self.rows, n + 1, |j| match j {
-            0 => (keep, x),
-            j => (of[j - 1], &past[j - 1]),
-        });
+        let keep = self.linear.keep(from, to);
+        let of = self
+            .linear
+            .coefficients((self.grid.sde(), rule), (from, to), n, |j| self.past.levels[j]);
+        let (x, past, noise) = (&self.x, &self.past.states, &self.noise);
+        combine(
+            &mut self.next,
+            &mut self.rows,
+            n + 1 + usize::from(noise.is_some()),
+            |j| match j {
+                0 => (keep, x),
+                j if j <= n => (of[j - 1], &past[j - 1]),
+                _ => (1.0, noise.as_ref().unwrap_or(x)),
+            },
+        );
     }
 
     /// (X3) again for the step that has led to x, with the value found there beside the n that it was made of.
@@ -205,7 +244,10 @@ where
         let place = |j: usize| if j < 2 { 1 - j } else { j };
         let Some(start) = &self.spare else { return };
         let levels = &self.past.levels;
-        let (keep, of) = coefficients(self.predicts, rule, (from, to), n + 1, |j| levels[place(j)]);
+        let keep = self.linear.keep(from, to);
+        let of = self
+            .linear
+            .coefficients((self.grid.sde(), rule), (from, to), n + 1, |j| levels[place(j)]);
         let past = &self.past.states;
         combine(&mut self.next, &mut self.rows, n + 2, |j| match j {
             0 => (keep, start),
@@ -215,59 +257,44 @@ where
     }
 
     /// A step with stages.
-    fn scheme(&mut self, scheme: &Scheme, (from, to): (Level, Level)) -> Result<()> {
-        let h = to.log_ratio - from.log_ratio;
+    fn scheme(&mut self, scheme: &Scheme, (from, to): (Level, Level), step: u32) -> Result<()> {
+        let (h, mut last) = (to.log_ratio - from.log_ratio, from);
         for (j, stage) in scheme.stages.iter().enumerate() {
-            let level = if stage.at < 1.0 {
-                Level::at(self.grid.sde(), from.log_ratio + stage.at * h)
-            } else {
-                to
+            let level = match stage.at {
+                1.0.. => to,
+                at if scheme.in_time => Level::of(self.grid.sde(), from.t + at * (to.t - from.t)),
+                at => Level::at(self.grid.sde(), from.log_ratio + at * h),
             };
+            self.draw_part((last, level), (step, j))?;
+            last = level;
             self.stage(Rule::Exact, (from, level), stage.uses);
             self.model.evaluate(&self.next, level, &mut self.field)?;
-            self.stages.take(j, self.predicts, level, &mut self.field);
+            self.stages.take(j, self.linear.predicts, level, &mut self.field);
         }
+        self.draw_part((last, to), (step, scheme.stages.len()))?;
         self.stage(scheme.rule, (from, to), scheme.uses);
         Ok(())
     }
 
     /// (X3) with the values `uses` of the step.
     fn stage(&mut self, rule: Rule, (from, to): (Level, Level), uses: &[usize]) {
-        let (past, stages, x) = (&self.past, &self.stages, &self.x);
+        let (past, stages, x, noise) = (&self.past, &self.stages, &self.x, &self.noise);
         let level = |j: usize| match uses[j] {
             0 => past.levels[0],
             j => stages.levels[j - 1],
         };
-        let (keep, of) = coefficients(self.predicts, rule, (from, to), uses.len(), level);
-        combine(&mut self.next, &mut self.rows, uses.len() + 1, |j| match j {
-            0 => (keep, x),
-            j if uses[j - 1] == 0 => (of[j - 1], &past.states[0]),
-            j => (of[j - 1], &stages.states[uses[j - 1] - 1]),
-        });
-    }
-
-    /// Adds noise to x; returns the level that it is at then.
-    fn churn(&mut self, churn: &Churn, from: Level, step: u32) -> Result<Level> {
-        let rho = from.sigma / from.alpha;
-        if !from.is_mixed() || rho < churn.min || rho > churn.max {
-            return Ok(from);
-        }
-        let gamma = (churn.amount / self.grid.steps() as f64).min(std::f64::consts::SQRT_2 - 1.0);
-        let to = Level::at(self.grid.sde(), from.log_ratio - gamma.ln_1p());
-        self.draw_noise(step)?;
-        let Some(z) = &self.spare else { return Ok(from) };
-        // ρ̂² − ρ² = ρ² γ (2 + γ)
-        let std = to.alpha * rho * (gamma * (2.0 + gamma)).sqrt() * churn.scale;
-        let terms = [(to.alpha / from.alpha, &self.x), (std, z)];
-        combine(&mut self.next, &mut self.rows, 2, |j| terms[j]);
-        std::mem::swap(&mut self.x, &mut self.next);
-        Ok(to)
-    }
-
-    fn draw_noise(&mut self, step: u32) -> Result<()> {
-        match &mut self.spare {
-            Some(z) => Ok((self.draw)(&self.model.numbers, step, z)?),
-            None => Ok(()),
-        }
+        let (keep, n) = (self.linear.keep(from, to), uses.len());
+        let of = self.linear.coefficients((self.grid.sde(), rule), (from, to), n, level);
+        combine(
+            &mut self.next,
+            &mut self.rows,
+            n + 1 + usize::from(noise.is_some()),
+            |j| match j {
+                0 => (keep, x),
+                j if j > n => (1.0, noise.as_ref().unwrap_or(x)),
+                j if uses[j - 1] == 0 => (of[j - 1], &past.states[0]),
+                j => (of[j - 1], &stages.states[uses[j - 1] - 1]),
+            },
+        );
     }
 }

@@ -14,7 +14,7 @@
 //! Σ_j w_j r_j^k = m_k,   m_k = h k! φ_{k+1}(z),   φ_k(z) = Σ_i z^i/(i+k)!.                         (X2)
 //! ```
 //!
-//! Known methods differ from this, if at all, in the last moment: a [`Rule`] says how.
+//! Known methods differ from this, if at all, in the last moment or in the variable of the polynomial: a [`Rule`] says how.
 
 use sde_core::{Error, Result};
 
@@ -46,6 +46,13 @@ pub enum Rule {
     HalvedSecond,
     /// `m_k = m_0/(k+1)` at `r_j = −j`: Adams–Bashforth with equal steps, whatever the steps are (PNDM).
     Uniform,
+    /// `m_0 (1, 2, 2, 1)/6` for four values: the pseudo Runge–Kutta step of PNDM.
+    Kutta,
+    /// The polynomial is one in `ρ = σ/α`, of ε: `m_k = m_0/(k+1)` at `(ρ_j − ρ)/(ρ_to − ρ)` (ρAB-DEIS).
+    InRho,
+    /// The polynomial is one in t: `m_k = ∫₀ʰ e^{(1−τ/h)z} ((t(ℓ+τ) − t)/(t_to − t))^k dτ` at `(t_j − t)/(t_to − t)`
+    /// (tAB-DEIS).
+    InTime,
 }
 
 /// `φ_k(z)`, k ≥ 1.
@@ -63,9 +70,15 @@ pub(super) fn phi(k: usize, z: f64) -> f64 {
     (1..k).fold(z.exp_m1() / z, |phi, i| (phi - factorial(i).recip()) / z)
 }
 
-/// The weights of the values at `r`, distinct, in a step of length h > 0.
+/// z of (X2).
+fn exponent(predicts: Predicts, h: f64) -> f64 {
+    if predicts == Predicts::Data { -h } else { h }
+}
+
+/// The weights of the values at `r`, distinct, in a step of length h; those of [`Rule::InTime`] are
+/// [`weights_in_time`].
 pub(super) fn weights(rule: Rule, predicts: Predicts, h: f64, r: &[f64]) -> Weights {
-    let z = if predicts == Predicts::Data { -h } else { h };
+    let z = exponent(predicts, h);
     let (mut w, mut nodes) = ([0.0; MOST], [0.0; MOST]);
     let mut factorial = 1.0;
     for (k, &node) in r.iter().enumerate() {
@@ -85,11 +98,57 @@ pub(super) fn weights(rule: Rule, predicts: Predicts, h: f64, r: &[f64]) -> Weig
                 *node = -(k as f64);
             }
         }
+        Rule::Kutta if n == 4 => {
+            let first = w[0];
+            return [1.0, 2.0, 2.0, 1.0, 0.0, 0.0, 0.0, 0.0].map(|part| first * part / 6.0);
+        }
+        Rule::InRho => {
+            let first = w[0];
+            for (k, (w, node)) in w.iter_mut().zip(&mut nodes).enumerate().take(n) {
+                *w = first / (k + 1) as f64;
+                *node = (-h * *node).exp_m1() / (-h).exp_m1();
+            }
+        }
         _ => {}
     }
     solve(&nodes[..n], &mut w[..n]);
     w
 }
+
+/// The weights of a polynomial in another variable than ℓ, of which `place(τ/h)` is the part of the step that lies behind:
+/// 0 at the start, 1 at the end. Values are at the places `r`.
+pub(super) fn weights_in_time(
+    predicts: Predicts,
+    h: f64,
+    r: &[f64],
+    place: impl Fn(f64) -> f64,
+) -> Weights {
+    let z = exponent(predicts, h);
+    let mut w = [0.0; MOST];
+    for panel in 0..PANELS {
+        for (node, weight) in GAUSS {
+            let theta = (f64::from(panel) + 0.5 * (1.0 + node)) / f64::from(PANELS);
+            let (s, mut term) = (place(theta), 0.5 * weight / f64::from(PANELS));
+            term *= h * ((1.0 - theta) * z).exp();
+            for w in &mut w[..r.len()] {
+                *w += term;
+                term *= s;
+            }
+        }
+    }
+    solve(r, &mut w[..r.len()]);
+    w
+}
+
+/// Panels of the integrals of [`weights_in_time`], each by Gauss's rule with five nodes.
+const PANELS: u32 = 8;
+const GAUSS: [(f64, f64); 5] = [
+    (0.0, 0.568_888_888_888_888_9),
+    (0.538_469_310_105_683_1, 0.478_628_670_499_366_47),
+    (-0.538_469_310_105_683_1, 0.478_628_670_499_366_47),
+    (0.906_179_845_938_664, 0.236_926_885_056_189_08),
+    (-0.906_179_845_938_664, 0.236_926_885_056_189_08),
+];
 
 /// Solves `Σ_j w_j r_j^k = m_k` in place (Björck and Pereyra 1970; Golub and Van Loan, algorithm 4.6.2).
 fn solve(r: &[f64], m: &mut [f64]) {
@@ -161,6 +220,27 @@ mod tests {
                         let want = h * factorial * phi(k + 1, z);
                         assert!((sum / want - 1.0).abs() < 1e-10, "{predicts:?} {h} {n} {k}");
                     }
+                }
+            }
+        }
+    }
+
+    /// Weights by quadrature: in ℓ itself those of (X2), and in ρ those of `Rule::InRho`, up and down.
+    #[test]
+    fn weights_by_quadrature() {
+        for predicts in [Predicts::Data, Predicts::Noise] {
+            for h in [1e-3, 0.4, 2.0, -0.4] {
+                let r = [0.0, -0.6, -1.5];
+                let want = weights(Rule::Exact, predicts, h, &r);
+                let got = weights_in_time(predicts, h, &r, |theta| theta);
+                for (got, want) in got.iter().zip(want) {
+                    assert!((got - want).abs() < 1e-11 * h.abs(), "{predicts:?} {h}: {got} {want}");
+                }
+                let rho = |r: f64| (-h * r).exp_m1() / (-h).exp_m1();
+                let want = weights(Rule::InRho, Predicts::Noise, h, &r);
+                let got = weights_in_time(Predicts::Noise, h, &r.map(rho), rho);
+                for (got, want) in got.iter().zip(want) {
+                    assert!((got - want).abs() < 1e-11 * h.abs(), "ρ {h}: {got} {want}");
                 }
             }
         }

@@ -12,6 +12,9 @@ fn a_sample_does_not_depend_on_its_company() {
         "dpm++2m --grid log-snr --steps 8",
         "ddim --eta 0.5 --steps 8",
         "edm-heun --churn 4,0,1e3,1 --steps 5",
+        "dpm++2m-sde --eta 0.5 --grid log-snr --steps 8",
+        "seeds-2 --grid log-snr --steps 5",
+        "pc --snr 0.1 --corrector-steps 2 --steps 5",
     ] {
         let args = format!("sample --model net --sampler {sampler} --seed 5");
         json(&folder, &format!("{args} --num 1 --out one.npy"));
@@ -89,7 +92,54 @@ fn noise_and_grids_come_from_files() {
     assert!(!folder.path().join("c.npy").exists());
 }
 
-/// N steps of a sampler on noise levels are N evaluations for those that need one each, whatever the grid.
+/// Steps along a path: the same in any batch, unless rounding decides whether one is accepted.
+#[test]
+fn adaptive_steps_do_not_depend_on_their_company() {
+    let folder = folder();
+    let args = "sample --model net --sampler adaptive-sde --rtol 0.1 --atol 0.3 --eta 0.5 --seed 5";
+    json(&folder, &format!("{args} --num 8 --out whole.npy"));
+    json(&folder, &format!("{args} --num 8 --batch 3 --out cut.npy"));
+    let off = largest_difference(&samples(&folder, "whole.npy"), &samples(&folder, "cut.npy"));
+    assert!(off <= 1e-3, "{off:e}");
+}
+
+/// An adaptive solve of the reverse SDE reports tolerances and the steps of each sample; η = 0 is the deterministic sampler.
+#[test]
+fn samplers_of_the_reverse_sde() {
+    let folder = folder();
+    let said = json(
+        &folder,
+        "sample --model net --sampler adaptive-sde --rtol 0.1 --atol 0.1 --num 3 --out a.npy",
+    );
+    assert_eq!((&said["eta"], &said["rtol"]), (&1.0.into(), &0.1.into()));
+    assert!(said["steps"].is_null() && said["grid"].is_null());
+    assert_eq!(said["status"], serde_json::json!(["done", "done", "done"]));
+    for i in 0..3 {
+        let count = |key: &str| said[key][i].as_u64().unwrap();
+        assert_eq!(count("nfe_per_sample"), 2 * (count("accepted") + count("rejected")));
+    }
+    let draw = |sampler: &str, out: &str| {
+        json(
+            &folder,
+            &format!("sample --model net --num 2 --steps 6 --out {out} --sampler {sampler}"),
+        );
+        samples(&folder, out)
+    };
+    for (noisy, plain) in [
+        ("dpm++2m-sde --eta 0", "dpm++2m"),
+        ("seeds-2 --eta 0", "dpm++2s"),
+        ("stochastic-heun --eta 0", "heun"),
+        ("euler-maruyama --eta 0", "euler"),
+        ("pc --corrector-steps 0", "reverse-diffusion"),
+    ] {
+        let off = largest_difference(&draw(noisy, "a.npy"), &draw(plain, "b.npy"));
+        assert!(off <= 1e-4, "{noisy}: {off:e}");
+    }
+    let off = largest_difference(&draw("seeds-2", "a.npy"), &draw("dpm++2s", "b.npy"));
+    assert!(off > 0.1); // the control
+}
+
+/// N steps of a sampler are N evaluations for those that need one each, whatever the grid.
 #[test]
 fn samplers_on_noise_levels_count_their_steps() {
     let folder = folder();
@@ -102,6 +152,14 @@ fn samplers_on_noise_levels_count_their_steps() {
         ("--sampler edm-heun --steps 6", 11),
         ("--sampler ddim --steps 5 --grid leading --process ddpm-linear --label index", 5),
         ("--sampler ddim --steps 5 --grid trailing --process ddpm-linear --label index", 5),
+        ("--sampler dpm++2m-sde --steps 6 --eta 0.5", 6),
+        ("--sampler dpm++2m-sde --steps 5 --grid leading --process ddpm-linear --label index", 5),
+        ("--sampler seeds-2 --steps 6", 11),
+        ("--sampler reverse-diffusion --steps 6", 6),
+        ("--sampler stochastic-heun --steps 6 --grid log-snr", 12),
+        ("--sampler pc --steps 6", 12),
+        ("--sampler pc --steps 6 --corrector-steps 0", 6),
+        ("--sampler pc --steps 6 --corrector-steps 3 --corrector ald --snr 0.05", 24),
     ] {
         let said = json(&folder, &format!("sample --model net --num 3 --out a.npy {flags}"));
         assert_eq!(said["nfe"], nfe, "{flags}");
@@ -110,9 +168,27 @@ fn samplers_on_noise_levels_count_their_steps() {
     for (flags, want) in [
         (
             "--sampler heun --steps 4 --eta 0.5",
-            "found --eta with heun, expected it with ddim and euler-maruyama only",
+            "found --eta with heun, expected it with ddim, dpm++2m-sde, seeds-2, euler-maruyama, reverse-diffusion, \
+             stochastic-heun, pc and adaptive-sde only",
         ),
         ("--sampler dpm++2m --steps 4 --eta 0.5", "found --eta with dpm++2m"),
+        (
+            "--sampler seeds-2 --steps 4 --snr 0.1",
+            "found --snr with seeds-2, expected it with pc only",
+        ),
+        ("--sampler heun --steps 4 --corrector-steps 2", "found --corrector-steps with heun"),
+        ("--sampler heun --steps 4 --predictor euler-maruyama", "found --predictor with heun"),
+        ("--sampler heun --steps 4 --corrector ald", "found --corrector with heun"),
+        (
+            "--sampler adaptive-sde --steps 4",
+            "found --steps with adaptive-sde, expected --rtol and --atol",
+        ),
+        ("--sampler adaptive-sde --grid log-snr", "found --grid with adaptive-sde"),
+        ("--sampler reverse-diffusion --steps 4 --grid leading", "reverse-diffusion has no labels"),
+        (
+            "--sampler ddpm --steps 4 --variance optimal",
+            "the optimal variance needs the mean square of the score over data",
+        ),
         (
             "--sampler ddim --steps 4 --variance large",
             "found --variance with ddim, expected it with ddpm only",

@@ -1,9 +1,9 @@
 //! Evaluation of a mixture at the rows of a batch: the ground-truth [`Score`].
 
 use super::component::{Noised, Scratch};
-use super::{GaussianMixture, Shape};
+use super::{GaussianMixture, Shape, planar};
 use crate::error::{Result, check_size};
-use crate::score::{Divergence, Field, Score};
+use crate::score::{Along, Divergence, Field, Score, combined};
 use crate::sde::Sde;
 use crate::state::{Lanes, State, check_alike};
 use ndarray::{Array, Array2, RemoveAxis};
@@ -16,6 +16,8 @@ pub struct MixtureScore<'a> {
     /// `r_k` of the point at hand.
     pub(super) weights: Vec<f64>,
     scratch: Scratch,
+    space: planar::Space,
+    plain_weights: Vec<f64>,
 }
 
 /// Logarithm of the share of `p_t(x)`, relative to the largest, below which a component is left out. Its part of
@@ -54,7 +56,9 @@ impl GaussianMixture {
     /// The exact score of this mixture under `sde`.
     pub fn score<'a>(&'a self, sde: &'a dyn Sde) -> MixtureScore<'a> {
         let (weights, scratch) = (vec![0.0; self.components()], Scratch::new(self.dim()));
-        MixtureScore { mixture: self, sde, weights, scratch }
+        let (space, plain_weights) =
+            (planar::Space::new(self.components()), self.weights().collect());
+        MixtureScore { mixture: self, sde, weights, scratch, space, plain_weights }
     }
 
     /// `log p_t(x)` in nats of each row of `x`.
@@ -234,5 +238,27 @@ impl<D: RemoveAxis> Score<Array<f64, D>> for MixtureScore<'_> {
                 (form.score[i], form.denoised[i]) = this.forms(x, n, u, (score, denoised));
             }
         })
+    }
+
+    /// In up to three dimensions, with isotropic components and along the mixture's own process, without D and s: (G13).
+    fn drift(
+        &mut self,
+        x: &Array<f64, D>,
+        at: Lanes<'_>,
+        along: &Along<'_>,
+        field: &mut Field<Array<f64, D>>,
+        out: &mut Array<f64, D>,
+    ) -> Result<()> {
+        let d = self.mixture.dim();
+        let slices = (x.as_slice(), out.as_slice_mut());
+        match (self.mixture.shape(), slices) {
+            (Shape::Isotropic(c), (Some(rows), Some(to)))
+                if d <= 3 && x.sample_len() == d && std::ptr::eq(self.sde, along.sde) =>
+            {
+                planar::drift(c, d, &self.plain_weights, along, &mut self.space, (rows, to));
+                Ok(())
+            }
+            _ => combined(self, x, at, along, field, out),
+        }
     }
 }

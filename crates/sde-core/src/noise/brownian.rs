@@ -12,6 +12,7 @@
 
 use super::Noise;
 use crate::error::{Result, check};
+use crate::state::{Lanes, State};
 
 /// A Brownian path on [t₀, t₁] for every sample; see the module's text.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -36,23 +37,71 @@ impl BrownianPath {
         Ok(Self { noise, t0, t1, levels })
     }
 
+    /// The interval [t₀, t₁].
+    pub fn span(&self) -> (f64, f64) {
+        (self.t0, self.t1)
+    }
+
+    /// The length of the finest interval, below which the path is linear.
+    pub fn resolution(&self) -> f64 {
+        (self.t1 - self.t0) * 0.5_f64.powi(self.levels.cast_signed())
+    }
+
+    /// The ends of the interval around t (the one after it, for a t that ends one) after so many halvings of all.
+    pub fn interval(&self, t: f64, halvings: u32) -> (f64, f64) {
+        let (mut a, mut b) = (self.t0, self.t1);
+        for _ in 0..halvings.min(self.levels) {
+            let middle = 0.5 * (a + b);
+            if t < middle {
+                b = middle;
+            } else {
+                a = middle;
+            }
+        }
+        (a, b)
+    }
+
     /// Writes `W(t)` of one sample, a vector of independent paths; t is clamped to the interval.
     pub fn at(&self, sample: u64, t: f64, out: &mut [f64]) {
+        self.at_with(sample, t, &mut Vec::new(), out);
+    }
+
+    /// Writes `W(to) − W(from)` of one sample.
+    pub fn increment(&self, sample: u64, from: f64, to: f64, out: &mut [f64]) {
+        let mut start = vec![0.0; out.len()];
+        self.at(sample, from, &mut start);
+        self.at(sample, to, out);
+        out.iter_mut().zip(&start).for_each(|(w, s)| *w -= s);
+    }
+
+    /// Fills row i of a batch with `W(at.t[i])` of `at.sample[i]`. `scratch` keeps its memory from call to call.
+    ///
+    /// # Errors
+    /// When there is not one number and one time for each row.
+    pub fn fill<X: State>(&self, at: Lanes<'_>, scratch: &mut Vec<f64>, out: &mut X) -> Result<()> {
+        at.check(out.samples())?;
+        out.fill_rows(|i, row| self.at_with(at.sample[i], at.t[i], scratch, row));
+        Ok(())
+    }
+
+    /// Walks down the tree of halvings to t with the ends of the interval in `left` and `right`.
+    fn at_with(&self, sample: u64, t: f64, scratch: &mut Vec<f64>, out: &mut [f64]) {
         let t = t.clamp(self.t0, self.t1);
         let (mut a, mut b) = (self.t0, self.t1);
-        let mut left = vec![0.0; out.len()];
-        let mut right = vec![0.0; out.len()];
-        let mut z = vec![0.0; out.len()];
-        self.noise.normal(sample, 0, &mut z);
-        right.iter_mut().zip(&z).for_each(|(w, z)| *w = (b - a).sqrt() * z);
+        scratch.clear();
+        scratch.resize(3 * out.len(), 0.0);
+        let (left, rest) = scratch.split_at_mut(out.len());
+        let (right, z) = rest.split_at_mut(out.len());
+        self.noise.normal(sample, 0, z);
+        right.iter_mut().zip(&*z).for_each(|(w, z)| *w = (b - a).sqrt() * z);
         let mut node = 1_u32;
         for _ in 0..self.levels {
             if t <= a || t >= b {
                 break; // an end of an interval is known exactly
             }
             let (middle, scale) = (0.5 * (a + b), 0.5 * (b - a).sqrt());
-            self.noise.normal(sample, node, &mut z);
-            let known = left.iter_mut().zip(right.iter_mut()).zip(&z);
+            self.noise.normal(sample, node, z);
+            let known = left.iter_mut().zip(right.iter_mut()).zip(&*z);
             node *= 2;
             if t < middle {
                 known.for_each(|((l, r), z)| *r = 0.5 * (*l + *r) + scale * z);
@@ -64,17 +113,9 @@ impl BrownianPath {
             }
         }
         let u = (t - a) / (b - a);
-        for ((w, l), r) in out.iter_mut().zip(&left).zip(&right) {
+        for ((w, l), r) in out.iter_mut().zip(&*left).zip(&*right) {
             *w = l + u * (r - l);
         }
-    }
-
-    /// Writes `W(to) − W(from)` of one sample.
-    pub fn increment(&self, sample: u64, from: f64, to: f64, out: &mut [f64]) {
-        let mut start = vec![0.0; out.len()];
-        self.at(sample, from, &mut start);
-        self.at(sample, to, out);
-        out.iter_mut().zip(&start).for_each(|(w, s)| *w -= s);
     }
 }
 
@@ -136,6 +177,20 @@ mod tests {
         assert!(close(st, s, s * t + s * s), "{}", st / n);
         let want = (u - t) * (t - s) / (u - s);
         assert!(close(bridge, want, 2.0 * want * want), "{} {want}", bridge / n);
+    }
+
+    /// The ends of intervals are nodes, from which a finer path is not read any deeper.
+    #[test]
+    fn intervals_have_nodes_for_ends() {
+        let (coarse, fine) = (path(5), path(20));
+        for t in [0.0, 0.3, 1.0, 1.7, 2.0] {
+            let (a, b) = fine.interval(t, 5);
+            assert!(a <= t && t <= b && (b - a - 2.0 / 32.0).abs() < 1e-12);
+            for end in [a, b] {
+                assert_eq!(at(&coarse, 1, end).to_bits(), at(&fine, 1, end).to_bits());
+            }
+        }
+        assert_eq!(coarse.interval(0.3, 20), coarse.interval(0.3, 5));
     }
 
     #[test]

@@ -6,8 +6,15 @@
 //! α = e^{−B/2},   σ² = −expm1(−B),   f = −β/2,   g² = β,   λ = −ln expm1(B),   λ' = −β/σ².
 //! ```
 
-use super::{Coefficients, Kernel, Sde};
+#![expect(
+    clippy::inline_always,
+    reason = "a function that is called in vector code is compiled for it only when inlined"
+)]
+
+use super::{Coefficients, Columns, Kernel, Sde};
 use crate::error::{Error, Result, check};
+use crate::exponential::exp_and_exp_m1;
+use crate::wide;
 use serde::{Deserialize, Serialize};
 
 /// `β(t)` linear on [0, 1] and its integral `B(t)`; shared by VP and sub-VP.
@@ -58,6 +65,16 @@ impl VpLinear {
     }
 }
 
+impl VpLinear {
+    /// `α, σ², α', (σ²)'`. One exponential for both, by `σ² = 1 − α² = −e (2 + e)` with `e = α − 1`.
+    #[inline(always)]
+    fn row(self, t: f64) -> [f64; 4] {
+        let beta = self.0.beta(t);
+        let (alpha, e) = exp_and_exp_m1(-0.5 * self.0.integral(t));
+        [alpha, -e * (1.0 + alpha), -0.5 * beta * alpha, beta * alpha * alpha]
+    }
+}
+
 impl Default for VpLinear {
     /// The constants of Song et al. (2021): β from 0.1 to 20.
     fn default() -> Self {
@@ -80,19 +97,25 @@ impl From<VpLinear> for LinearBeta {
 
 impl Sde for VpLinear {
     fn coefficients(&self, t: f64) -> Coefficients {
-        let (beta, b) = (self.0.beta(t), self.0.integral(t));
-        // One exponential for both, by σ² = 1 − α² = −e (2 + e) with e = α − 1: e near the data, α near the noise, each
-        // where the other would lose digits.
-        let (alpha, sigma2) = if b < 1.4 {
-            let e = (-0.5 * b).exp_m1();
-            (1.0 + e, -e * (2.0 + e))
-        } else {
-            let alpha = (-0.5 * b).exp();
-            (alpha, 1.0 - alpha * alpha)
-        };
-        let (sigma, d_sigma2) = (sigma2.sqrt(), beta * alpha * alpha);
-        let d_sigma = 0.5 * d_sigma2 / sigma;
-        Coefficients { alpha, sigma, d_alpha: -0.5 * beta * alpha, d_sigma2, d_sigma }
+        let [alpha, sigma2, d_alpha, d_sigma2] = self.row(t);
+        let sigma = sigma2.sqrt();
+        Coefficients { alpha, sigma, d_alpha, d_sigma2, d_sigma: 0.5 * d_sigma2 / sigma }
+    }
+    fn columns(&self, t: &[f64], out: &mut Columns) {
+        out.fit(t.len());
+        let (first, second) = (
+            out.alpha.iter_mut().zip(&mut out.sigma2),
+            out.d_alpha.iter_mut().zip(&mut out.d_sigma2),
+        );
+        let rows = t.iter().zip(first.zip(second));
+        wide::run(
+            #[inline(always)]
+            || {
+                for (t, ((alpha, sigma2), (d_alpha, d_sigma2))) in rows {
+                    [*alpha, *sigma2, *d_alpha, *d_sigma2] = self.row(*t);
+                }
+            },
+        );
     }
     fn f(&self, t: f64) -> f64 {
         -0.5 * self.0.beta(t)

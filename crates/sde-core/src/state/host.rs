@@ -3,8 +3,14 @@
 //! Every loop runs over contiguous rows. Arrays that the library makes are in standard layout; a caller's
 //! transposed array is copied into standard layout once, on first touch.
 
+#![expect(
+    clippy::inline_always,
+    reason = "a function that is called in vector code is compiled for it only when inlined"
+)]
+
 use super::{State, Tolerance, max_or_nan};
 use crate::error::Result;
+use crate::wide;
 use ndarray::{Array, Axis, Dimension, RemoveAxis, Slice};
 
 /// The elements of `x` in row-major order; a copy is made only if `x` lies otherwise in memory.
@@ -32,25 +38,64 @@ fn flat_mut<D: Dimension>(x: &mut Array<f64, D>) -> &mut [f64] {
     x.as_slice_mut().unwrap_or_default()
 }
 
+/// Terms of a sum that one pass over the numbers adds.
+const TOGETHER: usize = 4;
+
 /// `out = Σ_j w_j k(j)`, skipping weights that are zero in the tableau.
 fn weighted_sum<'a, D, K>(out: &mut [f64], w: &[f64], k: K)
 where
     D: Dimension + 'a,
     K: Fn(usize) -> &'a Array<f64, D>,
 {
-    let mut first = true;
-    for (j, &wj) in w.iter().enumerate().filter(|(_, w)| **w != 0.0) {
-        with_flat(k(j), |kj| {
-            if first {
-                out.iter_mut().zip(kj).for_each(|(o, k)| *o = wj * k);
-            } else {
-                out.iter_mut().zip(kj).for_each(|(o, k)| *o += wj * k);
-            }
-        });
-        first = false;
+    out.fill(0.0);
+    let (mut weights, mut slices, mut held) = ([0.0; TOGETHER], [&[][..]; TOGETHER], 0);
+    for (j, &w) in w.iter().enumerate().filter(|(_, w)| **w != 0.0) {
+        if let Some(slice) = k(j).as_slice() {
+            (weights[held], slices[held]) = (w, slice);
+            held += 1;
+        }
+        if held == TOGETHER || k(j).as_slice().is_none() {
+            add(out, &weights[..held], &slices[..held]);
+            held = 0;
+        }
+        if k(j).as_slice().is_none() {
+            with_flat(k(j), |kj| add(out, &[w], &[kj]));
+        }
     }
-    if first {
-        out.fill(0.0);
+    add(out, &weights[..held], &slices[..held]);
+}
+
+/// `out += Σ_j w_j k_j`, in this order, of up to four terms.
+fn add(out: &mut [f64], w: &[f64], k: &[&[f64]]) {
+    match (w, k) {
+        (&[a], &[k]) => add_each(out, [a], [k]),
+        (&[a, b], &[k, l]) => add_each(out, [a, b], [k, l]),
+        (&[a, b, c], &[k, l, m]) => add_each(out, [a, b, c], [k, l, m]),
+        (&[a, b, c, d], &[k, l, m, n]) => add_each(out, [a, b, c, d], [k, l, m, n]),
+        _ => {}
+    }
+}
+
+fn add_each<const N: usize>(out: &mut [f64], w: [f64; N], k: [&[f64]; N]) {
+    // Few numbers are added before a choice of instructions is made.
+    if out.len() < 64 {
+        accumulate(out, w, k);
+    } else {
+        wide::run(
+            #[inline(always)]
+            || accumulate(out, w, k),
+        );
+    }
+}
+
+#[inline(always)]
+fn accumulate<const N: usize>(out: &mut [f64], w: [f64; N], k: [&[f64]; N]) {
+    let n = k.iter().fold(out.len(), |n, k| n.min(k.len()));
+    let (out, k) = (&mut out[..n], k.map(|k| &k[..n]));
+    for i in 0..n {
+        for j in 0..N {
+            out[i] += w[j] * k[j][i];
+        }
     }
 }
 

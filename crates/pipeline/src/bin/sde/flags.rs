@@ -134,6 +134,11 @@ impl ToleranceFlags {
     }
 
     pub(crate) fn tolerance(self) -> Tolerance {
-        Tolerance { rtol: self.rtol.unwrap_or(1e-5), atol: self.atol.unwrap_or(1e-5) }
+        self.or(1e-5)
+    }
+
+    /// The tolerances, with this number for one that is absent.
+    pub(crate) fn or(self, absent: f64) -> Tolerance {
+        Tolerance { rtol: self.rtol.unwrap_or(absent), atol: self.atol.unwrap_or(absent) }
     }
 }

@@ -9,7 +9,7 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 use ndarray::ArrayD;
 use ode_solvers::Solution;
-use ode_solvers::samplers::Churn;
+use ode_solvers::samplers::{Churn, StepVariance};
 use pipeline::cli::{Usage, number, whole};
 use pipeline::data;
 use pipeline::network::Start;
@@ -30,15 +30,15 @@ const BATCH: usize = 64;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Adaptive samplers (rk23, rk45, dopri5, tsit5, vern7, dop853) choose the steps of each sample by --rtol and --atol unless
---steps or a grid file is given; the others need --steps or a grid file. Sample i is the same for any --num and --batch,
-to rounding.
+--steps or a grid file is given, and adaptive-sde always does (1e-2 when absent); the others need --steps or a grid file.
+Sample i is the same for any --num and --batch, to rounding.
 
 Example: sde sample --model runs/digits --sampler heun --grid log-snr --steps 40 --num 64 --seed 1 --out out/digits.png")]
 pub(crate) struct SampleFlags {
     #[command(flatten)]
     model: ModelFlags,
-    /// The method: of the probability-flow ODE (euler … dop853), on a grid of noise levels (ddim … edm-heun), or of the
-    /// reverse SDE (euler-maruyama).
+    /// The method: of the probability-flow ODE (euler … dop853), on a grid of noise levels (ddim … edm-heun, with the noise
+    /// of the reverse SDE dpm++2m-sde and seeds-2), or of the reverse SDE (euler-maruyama … adaptive-sde).
     #[arg(long, default_value = "rk45", value_parser = PossibleValuesParser::new(solver::samplers()))]
     sampler: String,
     /// Times of the steps: uniform, quadratic, log-snr, karras (ρ = 7), for a chain's labels leading, trailing or linspace,
@@ -50,15 +50,28 @@ pub(crate) struct SampleFlags {
     steps: Option<u64>,
     #[command(flatten)]
     tolerance: ToleranceFlags,
-    /// Noise of the reverse SDE in units of g, for euler-maruyama (1 when absent) and ddim (0).
+    /// Noise of the reverse SDE in units of g, for its samplers, dpm++2m-sde and seeds-2 (1 when absent) and ddim (0).
     #[arg(long, value_name = "X", value_parser = number(0.0, 1e6), allow_negative_numbers = true)]
     eta: Option<f64>,
     /// The variance of a ddpm step: that of the posterior, or the larger one of the forward step.
-    #[arg(long, value_parser = ["small", "large"])]
-    variance: Option<String>,
+    #[arg(long, value_name = "small|large", value_parser = plan::variance)]
+    variance: Option<StepVariance>,
     /// Back to more noise before each step of edm-euler or edm-heun (Karras et al. 2022).
     #[arg(long, value_name = "S_churn,S_min,S_max,S_noise", value_parser = plan::churn)]
     churn: Option<Churn>,
+    /// The step of pc before its corrector; reverse-diffusion when absent.
+    #[arg(long, value_parser = ["reverse-diffusion", "euler-maruyama"])]
+    predictor: Option<String>,
+    /// The size of pc's corrector steps: by the norms of the sample's noise and score (langevin, when absent), or by the noise
+    /// level alone (ald, for samples of few numbers).
+    #[arg(long, value_parser = ["langevin", "ald"])]
+    corrector: Option<String>,
+    /// Corrector steps of pc after each step; 1 when absent.
+    #[arg(long, value_name = "N", value_parser = whole(0, 1000), allow_negative_numbers = true)]
+    corrector_steps: Option<u64>,
+    /// Signal-to-noise ratio of pc's corrector steps; 0.16 when absent, as Song et al. (2021) have it.
+    #[arg(long, value_name = "X", value_parser = number(0.0, 10.0), allow_negative_numbers = true)]
+    snr: Option<f64>,
     /// How many samples; 64 when absent.
     #[arg(long, value_name = "N", value_parser = whole(1, 1 << 32), allow_negative_numbers = true)]
     num: Option<u64>,
@@ -177,7 +190,7 @@ impl SampleFlags {
             grid: tolerance.is_none().then(|| self.grid.as_deref().unwrap_or("uniform")),
             steps: tolerance.is_none().then(|| match plan.method {
                 Method::Diffusion(_) => grid.len(), // and a last one to σ = 0
-                Method::Ode(_) | Method::ReverseSde => grid.len() - 1,
+                _ => grid.len() - 1,
             }),
             rtol: tolerance.map(|t| t.rtol),
             atol: tolerance.map(|t| t.atol),

@@ -5,15 +5,15 @@ use std::path::Path;
 
 use ode_solvers::samplers::{self, Spacing, quadratic_grid};
 use ode_solvers::{
-    DOP853, DOPRI5, EULER, HEUN, LaneStatus, MIDPOINT, RALSTON, RK4, RK23, RK45, TSIT5, Tableau,
-    VERN7, uniform_grid,
+    DOP853, DOPRI5, EULER, HEUN, LaneStatus, MIDPOINT, RALSTON, RK4, RK23, RK45, Stochastic, TSIT5,
+    Tableau, VERN7, uniform_grid,
 };
 use pipeline::cli::Usage;
 use pipeline::models::Forward;
 use sde_core::{Sde, grid};
 
-/// The stochastic sampler.
-pub(crate) const EULER_MARUYAMA: &str = "euler-maruyama";
+/// The sampler of the reverse SDE that chooses its own steps.
+pub(crate) const ADAPTIVE_SDE: &str = "adaptive-sde";
 
 /// The methods of the probability-flow ODE.
 const METHODS: [&Tableau; 11] =
@@ -24,8 +24,10 @@ const METHODS: [&Tableau; 11] =
 pub(crate) enum Method {
     /// A method of the probability-flow ODE.
     Ode(&'static Tableau),
-    /// Euler–Maruyama for the reverse SDE.
-    ReverseSde,
+    /// A method of the reverse SDE.
+    ReverseSde(Stochastic),
+    /// The one that chooses its own steps.
+    AdaptiveSde,
     /// A sampler of diffusion models on a grid.
     Diffusion(samplers::Sampler),
 }
@@ -33,13 +35,17 @@ pub(crate) enum Method {
 /// Every sampler that there is.
 pub(crate) fn samplers() -> Vec<&'static str> {
     let diffusion = samplers::Sampler::NAMED.iter().map(samplers::Sampler::name);
-    METHODS.iter().map(|m| m.name).chain(diffusion).chain([EULER_MARUYAMA]).collect()
+    let stochastic = Stochastic::NAMED.iter().map(Stochastic::name);
+    let names = METHODS.iter().map(|m| m.name).chain(diffusion).chain(stochastic);
+    names.chain([ADAPTIVE_SDE]).collect()
 }
 
 /// The sampler of a name that [`samplers()`] lists.
 pub(crate) fn sampler(name: &str) -> Method {
     let diffusion = || samplers::Sampler::named(name).map(Method::Diffusion);
-    method(name).map(Method::Ode).or_else(diffusion).unwrap_or(Method::ReverseSde)
+    let stochastic = || Stochastic::named(name).map(Method::ReverseSde);
+    let known = method(name).map(Method::Ode).or_else(diffusion).or_else(stochastic);
+    known.unwrap_or(Method::AdaptiveSde)
 }
 
 /// The labels of a chain that n steps visit, as times; `None` for a name that is no spacing of labels.
@@ -67,7 +73,7 @@ pub(crate) fn chain_grid(
     Ok(Some(labels.iter().map(|&k| chain.1.time_of_label(k.into())).collect()))
 }
 
-/// The methods that choose their own steps.
+/// The methods of the ODE that choose their own steps.
 pub(crate) fn adaptive() -> Vec<&'static str> {
     METHODS.iter().filter(|m| !m.e.is_empty()).map(|m| m.name).collect()
 }

@@ -3,7 +3,9 @@
 use std::error::Error;
 use std::path::Path;
 
+use ode_solvers::Stochastic;
 use ode_solvers::samplers::{self, Churn, StepVariance};
+use ode_solvers::stochastic::{Langevin, LangevinStep, Predictor};
 use pipeline::cli::Usage;
 use pipeline::network::Sampler;
 use pipeline::output::Format;
@@ -11,11 +13,14 @@ use sde_core::Tolerance;
 
 use super::SampleFlags;
 use crate::model::Described;
-use crate::solver::{self, EULER_MARUYAMA, Method};
+use crate::solver::{self, ADAPTIVE_SDE, Method};
 
 /// Names of grids; any other is a file.
 const GRIDS: [&str; 7] =
     ["uniform", "quadratic", "log-snr", "karras", "leading", "trailing", "linspace"];
+
+/// Both tolerances of adaptive-sde unless flags say otherwise: the error of noise falls slowly with the step.
+const SDE_TOLERANCE: f64 = 1e-2;
 
 /// The sampler and its steps.
 pub(super) struct Plan<'a> {
@@ -39,6 +44,12 @@ impl SampleFlags {
         let (method, eta) = self.method()?;
         let grid = self.grid.as_deref().unwrap_or("uniform");
         let is_file = !GRIDS.contains(&grid);
+        for (flag, given) in [("--steps", self.steps.is_some()), ("--grid", self.grid.is_some())] {
+            if given && matches!(method, Method::AdaptiveSde) {
+                let text = format!("found {flag} with {ADAPTIVE_SDE}, expected --rtol and --atol");
+                return Err(Usage(text));
+            }
+        }
         let steps = if is_file { self.steps_of_file(grid)? } else { self.named_steps(grid)? };
         if GRIDS[4..].contains(&grid) && !matches!(method, Method::Diffusion(_)) {
             let text =
@@ -51,33 +62,80 @@ impl SampleFlags {
     /// The sampler with its own flags, and its η.
     fn method(&self) -> Result<(Method, Option<f64>), Usage> {
         let name = self.sampler.as_str();
+        self.check_own_flags(name)?;
+        let noise = self.eta.unwrap_or(1.0);
+        Ok(match solver::sampler(name) {
+            Method::Diffusion(sampler) => {
+                let (sampler, eta) = self.on_levels(sampler);
+                (Method::Diffusion(sampler), eta)
+            }
+            Method::ReverseSde(Stochastic::PredictorCorrector(predictor, corrector)) => {
+                let method = self.corrector(predictor, corrector);
+                (Method::ReverseSde(method), Some(noise))
+            }
+            method @ Method::Ode(_) => (method, None),
+            method => (method, Some(noise)),
+        })
+    }
+
+    /// Refuses flags of another sampler.
+    fn check_own_flags(&self, name: &str) -> Result<(), Usage> {
+        let sde = Stochastic::NAMED.iter().map(Stochastic::name);
+        let with_eta: Vec<_> = ["ddim", "dpm++2m-sde", "seeds-2"]
+            .into_iter()
+            .chain(sde)
+            .chain([ADAPTIVE_SDE])
+            .collect();
         for (flag, given, who) in [
-            ("--eta", self.eta.is_some(), &["ddim", EULER_MARUYAMA][..]),
+            ("--eta", self.eta.is_some(), &with_eta[..]),
             ("--variance", self.variance.is_some(), &["ddpm"]),
             ("--churn", self.churn.is_some(), &["edm-euler", "edm-heun"]),
+            ("--predictor", self.predictor.is_some(), &["pc"]),
+            ("--corrector", self.corrector.is_some(), &["pc"]),
+            ("--corrector-steps", self.corrector_steps.is_some(), &["pc"]),
+            ("--snr", self.snr.is_some(), &["pc"]),
         ] {
             if given && !who.contains(&name) {
-                let who = who.join(" and ");
+                let (last, others) = who.split_last().unwrap_or((&"none", &[]));
+                let and = if others.is_empty() { "" } else { " and " };
+                let who = format!("{}{and}{last}", others.join(", "));
                 return Err(Usage(format!(
                     "found {flag} with {name}, expected it with {who} only"
                 )));
             }
         }
-        let large = self.variance.as_deref() == Some("large");
-        Ok(match (solver::sampler(name), self.churn) {
-            (Method::ReverseSde, _) => (Method::ReverseSde, Some(self.eta.unwrap_or(1.0))),
-            (Method::Diffusion(_), _) if name == "ddim" => {
-                let eta = self.eta.unwrap_or(0.0);
-                (Method::Diffusion(samplers::Sampler::ddim(eta)), Some(eta))
+        Ok(())
+    }
+
+    /// A sampler on noise levels with its η, its variance or its churn.
+    fn on_levels(&self, sampler: samplers::Sampler) -> (samplers::Sampler, Option<f64>) {
+        let eta = self.eta.unwrap_or(if sampler.name() == "ddim" { 0.0 } else { 1.0 });
+        match (sampler.name(), self.churn) {
+            ("ddim", _) => (samplers::Sampler::ddim(eta), Some(eta)),
+            ("dpm++2m-sde", _) => (samplers::Sampler::dpm_2m_sde(eta), Some(eta)),
+            ("seeds-2", _) => (samplers::Sampler::seeds_2(eta), Some(eta)),
+            ("ddpm", _) => {
+                let variance = self.variance.unwrap_or(StepVariance::Small);
+                (samplers::Sampler::ddpm(variance), None)
             }
-            (Method::Diffusion(_), _) if large => {
-                (Method::Diffusion(samplers::Sampler::ddpm(StepVariance::Large)), None)
-            }
-            (Method::Diffusion(sampler), Some(churn)) => {
-                (Method::Diffusion(sampler.with_churn(churn).unwrap_or(sampler)), None)
-            }
-            (method, _) => (method, None),
-        })
+            (_, Some(churn)) => (sampler.with_churn(churn).unwrap_or(sampler), None),
+            _ => (sampler, None),
+        }
+    }
+
+    /// Predictor and corrector, from their defaults and the flags.
+    fn corrector(&self, predictor: Predictor, corrector: Langevin) -> Stochastic {
+        let predictor = match self.predictor.as_deref() {
+            Some("euler-maruyama") => Predictor::EulerMaruyama,
+            _ => predictor,
+        };
+        let size = match self.corrector.as_deref() {
+            Some("ald") => LangevinStep::Level,
+            _ => corrector.size,
+        };
+        let steps = self.corrector_steps.and_then(|n| u32::try_from(n).ok());
+        let (snr, steps) = (self.snr.unwrap_or(corrector.snr), steps.unwrap_or(corrector.steps));
+        Stochastic::PredictorCorrector(predictor, Langevin { snr, steps, size })
     }
 
     /// A file says how many steps there are and where they begin and end.
@@ -103,6 +161,9 @@ impl SampleFlags {
                 "found --steps beside --rtol or --atol, expected either".into()
             }
             Some(n) => return Ok(Steps::Named(grid, u32::try_from(n).unwrap_or(u32::MAX))),
+            None if name == ADAPTIVE_SDE => {
+                return Ok(Steps::Adaptive(self.tolerance.or(SDE_TOLERANCE)));
+            }
             None if !adaptive.contains(&name) => {
                 let adaptive = adaptive.join(" or ");
                 format!(
@@ -148,14 +209,33 @@ impl Plan<'_> {
 
     /// For the run.
     pub(super) fn sampler<'g>(&self, grid: &'g [f64]) -> Sampler<'g> {
+        let eta = self.eta.unwrap_or(1.0);
         match (self.method, &self.steps) {
             (Method::Ode(method), Steps::Adaptive(tolerance)) => {
                 Sampler::Adaptive(method, *tolerance)
             }
             (Method::Ode(method), _) => Sampler::Grid(method, grid),
             (Method::Diffusion(sampler), _) => Sampler::Diffusion(sampler, grid),
-            (Method::ReverseSde, _) => Sampler::ReverseSde { grid, eta: self.eta.unwrap_or(1.0) },
+            (Method::ReverseSde(method), _) => Sampler::ReverseSde { method, grid, eta },
+            (Method::AdaptiveSde, Steps::Adaptive(tolerance)) => {
+                Sampler::AdaptiveSde { tolerance: *tolerance, eta }
+            }
+            (Method::AdaptiveSde, _) => {
+                Sampler::AdaptiveSde { tolerance: Tolerance::both(SDE_TOLERANCE), eta }
+            }
         }
+    }
+}
+
+/// The variance of a ddpm step.
+pub(super) fn variance(text: &str) -> Result<StepVariance, String> {
+    match text {
+        "small" => Ok(StepVariance::Small),
+        "large" => Ok(StepVariance::Large),
+        "optimal" => Err("the optimal variance needs the mean square of the score over data, of which sample reads none, \
+                          expected small or large"
+            .into()),
+        _ => Err("expected small or large".into()),
     }
 }
 

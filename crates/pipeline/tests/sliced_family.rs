@@ -30,7 +30,7 @@ fn normal(purpose: Purpose) -> Array2<f64> {
     z
 }
 
-/// Points of the mixture, which at t_min has no noise to speak of.
+/// Points of the mixture, which at `t_min` has no noise to speak of.
 fn held_out() -> Array2<f64> {
     let (mixture, z) = (data(), normal(Purpose::Training));
     Array2::from_shape_fn((N, 2), |(i, j)| {

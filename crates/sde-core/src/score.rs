@@ -166,4 +166,15 @@ impl<X: State, M: Score<X> + ?Sized> Score<X> for &mut M {
     ) -> Result<()> {
         (**self).evaluate_with_forms(x, at, probes, out, forms)
     }
+
+    fn drift(
+        &mut self,
+        x: &X,
+        at: Lanes<'_>,
+        along: &Along<'_>,
+        field: &mut Field<X>,
+        out: &mut X,
+    ) -> Result<()> {
+        (**self).drift(x, at, along, field, out)
+    }
 }

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use ndarray::{ArrayD, Axis, Slice};
-use ode_solvers::{RK45, Trace};
+use ode_solvers::{RK45, Stochastic, Trace};
 use pipeline::cli::{Usage, png, whole};
 use pipeline::network::{LikelihoodSettings, NetworkRun, Sampler, Start};
 use pipeline::output::{prepare, write_whole};
@@ -198,7 +198,7 @@ fn family(
         let sampler = if eta == 0.0 {
             Sampler::Adaptive(&RK45, Tolerance::both(TOLERANCES[0]))
         } else {
-            Sampler::ReverseSde { grid: &grid, eta }
+            Sampler::ReverseSde { method: Stochastic::EulerMaruyama, grid: &grid, eta }
         };
         let distance = with_run(session, model, ("samples:", n), |run| {
             let drawn = run.draw(&Start::Prior(n), sampler)?;

@@ -1,4 +1,4 @@
-//! Likelihoods of 64 digits under the trained network, beside the recipe of score_sde (`benches/peers/likelihood.py`, whose
+//! Likelihoods of 64 digits under the trained network, beside the recipe of `score_sde` (`benches/peers/likelihood.py`, whose
 //! files are the two arguments): error against the exact trace, network passes and seconds.
 //!
 //! `benches/peers/likelihood` runs both back to back. The error is the root mean square over digits and 8 seeds of the
@@ -20,7 +20,7 @@ use sde_core::{Reverse, Tolerance};
 
 const SEEDS: u64 = 8;
 
-/// What score_sde's recipe found, values by seed, and its work.
+/// What `score_sde`'s recipe found, values by seed, and its work.
 #[derive(serde::Deserialize)]
 struct Peer {
     values: Vec<Vec<f64>>,

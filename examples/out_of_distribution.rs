@@ -74,7 +74,7 @@ fn run(flags: &Flags) -> Result<(), Box<dyn Error>> {
         ("pixels in random order", shuffled(&x, &noise)),
         ("uniform noise", uniform(&x, &noise)),
     ] {
-        let found = likelihoods(&model, description, x, flags)?;
+        let found = likelihoods(&model, description, &x, flags)?;
         kinds.push(kind(name, &found, levels)?);
     }
     draw(flags, &kinds)?;
@@ -109,7 +109,7 @@ fn uniform(x: &Array2<f64>, noise: &Noise) -> Array2<f64> {
 fn likelihoods(
     model: &Model,
     description: &Description,
-    x: Array2<f64>,
+    x: &Array2<f64>,
     flags: &Flags,
 ) -> Result<Vec<LogLikelihood>, Box<dyn Error>> {
     let run = NetworkRun {
@@ -154,7 +154,7 @@ fn kind(name: &'static str, found: &[LogLikelihood], levels: Levels) -> Result<K
 fn threshold(digits: &Kind) -> f64 {
     let mut bits = digits.bits.clone();
     bits.sort_by(f64::total_cmp);
-    bits[(0.95 * (bits.len() - 1) as f64).ceil() as usize] // a position in the list
+    bits[(95 * (bits.len() - 1)).div_ceil(100)]
 }
 
 fn table(kinds: &[Kind]) -> String {
@@ -182,10 +182,9 @@ fn draw(flags: &Flags, kinds: &[Kind]) -> Result<(), Box<dyn Error>> {
         (all().fold(f64::INFINITY, f64::min), all().fold(f64::NEG_INFINITY, f64::max));
     let width = ((high - low) / BINS as f64).max(1e-6);
     let outline = |bits: &[f64]| -> Vec<(f64, f64)> {
-        let mut counts = [0.0; BINS + 2]; // an empty bin at each end
-        bits.iter().for_each(|b| counts[1 + (((b - low) / width) as usize).min(BINS - 1)] += 1.0);
-        let edge = |i: usize| low + (i as f64 - 1.0) * width;
-        (0..BINS + 2).flat_map(|i| [(edge(i), counts[i]), (edge(i + 1), counts[i])]).collect()
+        let edge = |i: usize| low + (i as f64 - 1.0) * width; // an empty bin at each end
+        let count = |i: usize| bits.iter().filter(|b| (edge(i)..edge(i + 1)).contains(*b)).count();
+        (0..BINS + 2).flat_map(|i| [edge(i), edge(i + 1)].map(|x| (x, count(i) as f64))).collect()
     };
     let lines: Vec<Curve> = kinds
         .iter()

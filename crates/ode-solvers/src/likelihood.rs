@@ -12,7 +12,7 @@
 //!
 //! [`log_likelihood`] solves the state first and integrates the divergence along it afterwards, which needs few products
 //! with the Jacobian and yields an error bar. [`log_likelihood_augmented`] carries the integral beside the state, as
-//! score_sde does; it is there for comparison.
+//! `score_sde` does; it is there for comparison.
 
 mod augmented;
 mod interval;

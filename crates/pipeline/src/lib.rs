@@ -7,6 +7,7 @@
 //! * [`bandwidth`]: a kernel density estimate fitted to held-out data; [`baseline`]: what else a model is measured against;
 //! * [`output`]: pictures and arrays on disk, whole or not at all;
 //! * [`plot`]: curves in panels, on any machine;
+//! * [`sliced`]: how far two samples are from one law;
 //! * [`cli`]: what the programs' command lines share.
 
 pub mod bandwidth;
@@ -19,6 +20,7 @@ pub mod host;
 pub mod network;
 pub mod output;
 pub mod plot;
+pub mod sliced;
 #[cfg(feature = "torch")]
 pub mod train;
 

@@ -7,6 +7,7 @@
 mod batches;
 mod edit;
 mod flow;
+mod verify;
 
 use models::tch::Device;
 use models::{Batch, Description, NetworkScore, UNet};
@@ -18,6 +19,8 @@ use ode_solvers::{
 };
 use sde_core::reverse::noise_scale;
 use sde_core::{BrownianPath, Lanes, Noise, Purpose, Reverse, Score, Tolerance};
+
+pub use verify::Loops;
 
 use batches::{Watched, join, on_host};
 pub use edit::Completion;
@@ -141,7 +144,7 @@ pub struct LikelihoodSettings<'a> {
     pub solver: (&'static Tableau, Tolerance),
     /// How the divergence is found. Given probes belong to samples by number.
     pub trace: Trace<'a, Batch>,
-    /// The integral of the divergence beside the state, as score_sde has it, and not after it. It tells no error.
+    /// The integral of the divergence beside the state, as `score_sde` has it, and not after it. It tells no error.
     pub augmented: bool,
 }
 

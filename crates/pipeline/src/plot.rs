@@ -13,7 +13,7 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{FontStyle, register_font};
-use std::io::{self, BufWriter, Write};
+use std::io::{Cursor, Write};
 use std::ops::Range;
 use std::path::Path;
 
@@ -71,9 +71,22 @@ pub enum PlotError {
 /// [`PlotError`], each of its cases.
 pub fn write_plot(
     path: impl AsRef<Path>,
-    (width, height): (u32, u32),
+    size: (u32, u32),
     draw: impl FnOnce(&Canvas<'_>) -> Drawn,
 ) -> Result<(), PlotError> {
+    let picture = png(size, draw)?;
+    write_whole(path, |file| file.write_all(&picture))?;
+    Ok(())
+}
+
+/// As [`write_plot`], the bytes of the file.
+///
+/// # Errors
+/// As [`write_plot`].
+pub fn png(
+    (width, height): (u32, u32),
+    draw: impl FnOnce(&Canvas<'_>) -> Drawn,
+) -> Result<Vec<u8>, PlotError> {
     let pixels = u64::from(width) * u64::from(height);
     if !(1..=1 << 26).contains(&pixels) {
         return Err(PlotError::Size { width, height });
@@ -90,12 +103,10 @@ pub fn write_plot(
     let picture =
         RgbImage::from_raw(fine.0, fine.1, bytes).ok_or(PlotError::Size { width, height })?;
     let picture = DynamicImage::from(imageops::thumbnail(&picture, width, height));
-    write_whole(path, |file| {
-        let mut file = BufWriter::new(file);
-        picture.write_to(&mut file, ImageFormat::Png).map_err(io::Error::other)?;
-        file.flush()
-    })?;
-    Ok(())
+    let mut file = Cursor::new(Vec::new());
+    let encoded = picture.write_to(&mut file, ImageFormat::Png);
+    encoded.map_err(|e| PlotError::Draw(e.into()))?;
+    Ok(file.into_inner())
 }
 
 /// Text of a size in pixels.

@@ -4,18 +4,33 @@
 //! y = 2 (k + u)/L − 1,   k ∈ {0, …, L−1},   u ~ U[0, 1)                        (D1)
 //! bits/dim = −log p(y)/(d ln 2) + log2(L/2)                                    (D2)
 //! log P(k) ≥ E_q[log p(y) − log q(y)],    q a density on the bin of k           (D3)
+//! log P(k) ≥ E log[(1/K) Σ_j p(y_j)/q(y_j)],    y_1 … y_K independent of q      (D4)
 //! ```
 //!
 //! A bin has width 2/L in model coordinates, hence the second term of (D2); for 256 levels it is 7. By Jensen's
 //! inequality `E_u log p(y) + d ln(2/L) ≤ log P(k)`, (D3) for uniform q: the mean of (D2) over u is an upper bound on the
-//! bits that the discrete data cost.
+//! bits that the discrete data cost. (D4) is (D3) for K = 1 and rises with K towards `log P(k)` (Burda et al. 2016).
+
+mod truncated;
+
+pub use truncated::TruncatedNormal;
 
 use crate::error::{Result, check};
 use crate::quadrature::integrate;
+use crate::summary::Summary;
 
 /// (D1): the point at fraction u ∈ [0, 1) of the bin of level k, of `levels ≥ 1` levels.
 pub fn dequantise(levels: u32, k: u32, u: f64) -> f64 {
     2.0 * (f64::from(k) + u) / f64::from(levels) - 1.0
+}
+
+/// (D4) from the logarithms of its ratios p/q, and by the delta method the standard error that it has because there are only
+/// so many of them; NaN for a single one. Their own errors must be small: noise in a logarithm raises the mean.
+pub fn importance_bound(log_ratios: &[f64]) -> Summary {
+    let largest = log_ratios.iter().fold(f64::NEG_INFINITY, |m, l| m.max(*l));
+    let ratios: Vec<f64> = log_ratios.iter().map(|l| (l - largest).exp()).collect();
+    let Summary { mean, standard_error } = Summary::of(&ratios);
+    Summary { mean: largest + mean.ln(), standard_error: standard_error / mean }
 }
 
 /// The number of grey levels of integer data and the affine map (D1) to model coordinates [−1, 1).
@@ -69,14 +84,11 @@ impl Levels {
         std: f64,
         mut log_density: impl FnMut(f64) -> f64,
     ) -> Result<f64> {
-        check("standard deviation in bins", std, std > 0.0, "a positive number")?;
+        let law = TruncatedNormal::new(std)?;
         let ((low, high), scale) = (self.bin(k), std * (2.0 / f64::from(self.0)));
-        // Mass of the normal inside the bin, whose ends are 1/(2 std) standard deviations from its centre.
-        let log_mass = libm::erf(0.5 / std / std::f64::consts::SQRT_2).ln();
-        let log_scale = scale.ln() + 0.5 * std::f64::consts::TAU.ln() + log_mass;
         let centre = 0.5 * (low + high);
         let term = |y: f64| {
-            let log_q = -0.5 * ((y - centre) / scale).powi(2) - log_scale;
+            let log_q = law.log_density((y - low) / (high - low)) - self.log_bin_width();
             log_q.exp() * (log_density(y) - log_q)
         };
         // Panels of at most two standard deviations, as far as q has weight: a rule over the whole bin would miss a narrow q.
@@ -130,6 +142,14 @@ mod tests {
             let got = levels.truncated_normal_bound(7, std, |_| 0.0).unwrap();
             assert!((got - entropy).abs() < 1e-12, "std {std}: {got} {entropy}");
         }
+    }
+
+    #[test]
+    fn the_mean_of_ratios_and_its_error() {
+        let found = importance_bound(&[1000.0 + 2_f64.ln(), 1000.0, 1000.0 + 3_f64.ln()]);
+        assert!((found.mean - 1000.0 - 2_f64.ln()).abs() < 1e-12); // the ratios 2, 1, 3
+        assert!((found.standard_error - (1.0 / 3.0_f64).sqrt() / 2.0).abs() < 1e-12);
+        assert!(importance_bound(&[-3.0]).standard_error.is_nan());
     }
 
     #[test]

@@ -45,9 +45,11 @@
 //!
 //! [`state`] is the batch, and why a result never depends on what else is in it; [`noise`] draws numbers keyed by seed, sample
 //! and step; [`levels`] ties integer data to densities; [`grid`] spaces noise levels and times; [`quadrature`] integrates smooth
-//! functions; [`guidance`] tells a score more than the noisy sample; [`summary`] is a mean with its standard error.
+//! functions; [`guidance`] tells a score more than the noisy sample; [`summary`] is a mean with its standard error;
+//! [`diagnostics`] asks a score whether it belongs to its process.
 
 pub mod chain;
+pub mod diagnostics;
 pub mod error;
 pub mod exact;
 mod exponential;

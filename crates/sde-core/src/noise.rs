@@ -30,6 +30,8 @@ pub enum Purpose {
     Weights = 4,
     /// The probes of a trace estimator.
     Probe = 5,
+    /// Points, directions and lots of the diagnostics of a model.
+    Diagnostics = 6,
 }
 
 /// A source of noise for one seed and purpose.

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 /// Nodes and weights of the n-point Gauss–Legendre rule on [−1, 1], by Newton's method on the Legendre polynomial.
-fn gauss_legendre(n: u32) -> Vec<(f64, f64)> {
+pub(crate) fn gauss_legendre(n: u32) -> Vec<(f64, f64)> {
     let order = f64::from(n);
     (1..=n)
         .map(|i| {

@@ -139,3 +139,42 @@ pub(crate) fn combined<X: State, M: Score<X> + ?Sized>(
     out.combine(&[(along.to_denoised, &field.denoised), (along.to_score, &field.score)]);
     Ok(())
 }
+
+/// A borrowed model, for what takes its model by value.
+impl<X: State, M: Score<X> + ?Sized> Score<X> for &mut M {
+    fn evaluate(&mut self, x: &X, at: Lanes<'_>, out: &mut Field<X>) -> Result<()> {
+        (**self).evaluate(x, at, out)
+    }
+
+    fn evaluate_with_divergence(
+        &mut self,
+        x: &X,
+        at: Lanes<'_>,
+        out: &mut Field<X>,
+        divergence: &mut Divergence,
+    ) -> Result<()> {
+        (**self).evaluate_with_divergence(x, at, out, divergence)
+    }
+
+    fn evaluate_with_forms(
+        &mut self,
+        x: &X,
+        at: Lanes<'_>,
+        probes: &[X],
+        out: &mut Field<X>,
+        forms: &mut [Divergence],
+    ) -> Result<()> {
+        (**self).evaluate_with_forms(x, at, probes, out, forms)
+    }
+
+    fn drift(
+        &mut self,
+        x: &X,
+        at: Lanes<'_>,
+        along: &Along<'_>,
+        field: &mut Field<X>,
+        out: &mut X,
+    ) -> Result<()> {
+        (**self).drift(x, at, along, field, out)
+    }
+}

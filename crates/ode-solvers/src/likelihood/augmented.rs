@@ -1,6 +1,6 @@
 //! The augmented ODE: state and integral of the divergence solved together, as the pair `(x, ∫ div v)`.
 //!
-//! The method of FFJORD and score_sde. A solver needs a smooth right-hand side, so probes stay the same along a path: their
+//! The method of FFJORD and `score_sde`. A solver needs a smooth right-hand side, so probes stay the same along a path: their
 //! noise does not average out on the way, and nothing tells how large it is.
 
 use super::Likelihood;

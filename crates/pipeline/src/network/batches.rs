@@ -30,7 +30,7 @@ impl NetworkRun<'_> {
         Ok(Samples::numbered(self.upload_all(&part)?, first))
     }
 
-    fn upload_all(&self, x: &ArrayD<f64>) -> Result<Batch> {
+    pub(super) fn upload_all(&self, x: &ArrayD<f64>) -> Result<Batch> {
         let values = x.as_slice().unwrap_or_default(); // in standard layout by construction
         Ok(Batch::from_host(values, &sizes(x.shape()), self.device)?)
     }
@@ -75,7 +75,7 @@ impl NetworkRun<'_> {
 }
 
 /// `[n, …]`.
-fn shape_of(n: usize, sample: &[i64]) -> Vec<usize> {
+pub(super) fn shape_of(n: usize, sample: &[i64]) -> Vec<usize> {
     let sample = sample.iter().map(|&n| usize::try_from(n).unwrap_or(0));
     std::iter::once(n).chain(sample).collect()
 }

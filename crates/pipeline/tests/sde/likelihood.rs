@@ -137,3 +137,34 @@ fn integer_data_are_dequantised_by_their_position() {
     let c = json(&folder, &format!("{args} --data u8.safetensors --seed 1"));
     assert!(nats(&a) != nats(&c));
 }
+
+#[test]
+fn dequantisations_of_the_command_line() {
+    let folder = folder();
+    let images = data::digits().test.images;
+    let bytes: Vec<u8> = images.pixels().iter().take(64).copied().collect();
+    let pixels = Tensor::from_slice(&bytes).reshape([1, 1, 8, 8]);
+    let none = std::collections::BTreeMap::default();
+    write_weights(folder.path().join("x.safetensors"), [("data", &pixels)], &none).unwrap();
+    let args = "likelihood --model net --data x.safetensors --solver rk23 --rtol 1e-2 --atol 1e-2";
+    let run = |noise: &str| json(&folder, &format!("{args} --dequantise {noise}"));
+    let (uniform, normal, two) = (run("uniform"), run("truncated-normal"), run("importance:2"));
+    for report in [&uniform, &normal, &two] {
+        assert_eq!((&report["meaning"], &report["n"]), (&"discrete_lower_bound".into(), &1.into()));
+    }
+    // the mean of two ratios is at least half of the first, which is that of the uniform noise
+    let [one, both] = [&uniform, &two].map(|report| nats(report)[0]);
+    assert!(both > one - std::f64::consts::LN_2 - 1e-6, "{both} {one}");
+    assert!((nats(&normal)[0] - one).abs() > 1.0); // narrow noise: another point, and its density
+    let s = &two["samples"][0];
+    assert!(s["se"].as_f64().unwrap() > 0.0 && s["dof"] == 1.0 && s["log_prior"].is_null());
+    assert!(uniform["samples"][0]["int_div"].is_f64());
+    for (flags, expected) in [
+        ("importance:1", "importance:K with K from 2"),
+        ("importance:2 --probes 1", "expected the exact trace"),
+        ("importance:2 --trace hutchinson", "expected the exact trace"),
+    ] {
+        let found = complaint(&folder, &format!("{args} --dequantise {flags}"), 2);
+        assert!(found.contains(expected), "{found}");
+    }
+}

@@ -23,6 +23,7 @@ mod likelihood;
 mod model_files;
 mod refusals;
 mod sample;
+mod verify;
 
 const CONFIG: &str = r#"{
     "_class_name": "UNet2DModel", "sample_size": 8, "in_channels": 1, "out_channels": 1,

@@ -67,6 +67,7 @@ fn help_ends_with_an_example() {
         "eval",
         "train",
         "info",
+        "verify",
     ] {
         let output =
             Command::new(env!("CARGO_BIN_EXE_sde")).args([command, "--help"]).output().unwrap();

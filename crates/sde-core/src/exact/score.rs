@@ -227,7 +227,7 @@ impl<D: RemoveAxis> Score<Array<f64, D>> for MixtureScore<'_> {
         forms.iter_mut().for_each(|form| form.fit(at.t.len()));
         probes.iter().try_for_each(|u| check_alike("a probe", u, x))?;
         let d = x.sample_len();
-        let probes: Vec<_> = probes.iter().map(|u| u.as_standard_layout()).collect();
+        let probes: Vec<_> = probes.iter().map(Array::as_standard_layout).collect();
         let probes: Vec<_> = probes.iter().map(|u| u.as_slice().unwrap_or_default()).collect();
         self.for_rows(x, at, out, |this, i, x, t, score, denoised| {
             let n = this.noised(t);

@@ -6,7 +6,7 @@ use std::path::Path;
 use ndarray::{ArrayD, IxDyn};
 use pipeline::cli::Usage;
 use pipeline::data::{self, Data, Images, digits_named};
-use pipeline::dequantise::dequantise_images;
+use pipeline::dequantise::{self, Law, draw_points};
 use sde_core::levels::Levels;
 
 /// Data before they are points.
@@ -26,6 +26,38 @@ pub(crate) struct Points {
     pub(crate) levels: Option<Levels>,
     /// Whether the points are integer data with noise.
     pub(crate) dequantised: bool,
+    /// Rows of `x` for each sample, one after the other.
+    pub(crate) draws: usize,
+    /// The logarithm of the density of the noise of each row, in units of bins; empty for floats.
+    pub(crate) log_r: Vec<f64>,
+}
+
+/// The noise that `--dequantise` asks for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Dequantise {
+    None,
+    Uniform,
+    TruncatedNormal,
+    /// Uniform, so many times.
+    Importance(u32),
+}
+
+impl std::str::FromStr for Dequantise {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let expected =
+            "expected none, uniform, truncated-normal, or importance:K with K from 2 to 65536";
+        match text {
+            "none" => Ok(Self::None),
+            "uniform" => Ok(Self::Uniform),
+            "truncated-normal" => Ok(Self::TruncatedNormal),
+            _ => match text.strip_prefix("importance:").map(str::parse) {
+                Some(Ok(k)) if (2..=65_536).contains(&k) => Ok(Self::Importance(k)),
+                _ => Err(expected.into()),
+            },
+        }
+    }
 }
 
 impl Source {
@@ -62,41 +94,45 @@ impl Source {
         }
     }
 
-    /// The points: integer data with uniform noise, floats as they are. `levels` is that of the command line, `known` the
-    /// model's.
+    /// The points: integer data with noise, uniform unless the command line says otherwise, and floats as they are. `levels` is
+    /// that of the command line, `known` the model's; `ratio` is σ/α where the model's density is taken.
     ///
     /// # Errors
     /// A dequantisation that does not suit the data; levels that are too few, or other than the model's.
     pub(crate) fn points(
         self,
-        dequantise: Option<&str>,
+        (dequantise, ratio): (Option<Dequantise>, f64),
         (levels, known): (Option<u32>, Option<u32>),
         seed: u64,
     ) -> Result<Points, Box<dyn Error>> {
-        match (self.data, dequantise) {
-            (Data::Float(_), Some("uniform")) => {
-                let text = "found --dequantise uniform, expected none: the data are floats";
-                Err(Usage(text.into()).into())
-            }
-            (Data::Float(x), _) => {
+        let images = match (self.data, dequantise) {
+            (Data::Float(x), None | Some(Dequantise::None)) => {
                 let levels = levels.or(known).map(Levels::new).transpose()?;
-                Ok(Points { x, levels, dequantised: false })
+                return Ok(Points { x, levels, dequantised: false, draws: 1, log_r: Vec::new() });
             }
-            (Data::Levels(_), Some("none")) => {
+            (Data::Float(_), Some(_)) => {
+                let text = "found --dequantise with noise, expected none: the data are floats";
+                return Err(Usage(text.into()).into());
+            }
+            (Data::Levels(_), Some(Dequantise::None)) => {
                 let text = "found --dequantise none, expected uniform: the data are integers";
-                Err(Usage(text.into()).into())
+                return Err(Usage(text.into()).into());
             }
-            (Data::Levels(images), _) => {
-                let own = self.exact.then_some(images.levels());
-                let images = with_levels(images, levels, known, own)?;
-                let shape = images.pixels().shape().to_vec();
-                let x = dequantise_images(&images, &self.numbers, seed);
-                let x = x.into_shape_with_order(IxDyn(&shape))?;
-                let levels = Some(Levels::new(images.levels())?);
-                Ok(Points { x, levels, dequantised: true })
-            }
-            _ => Err("the data are of a kind that has no likelihood here".into()),
-        }
+            (Data::Levels(images), _) => images,
+            _ => return Err("the data are of a kind that has no likelihood here".into()),
+        };
+        let own = self.exact.then_some(images.levels());
+        let images = with_levels(images, levels, known, own)?;
+        let noise = match dequantise {
+            Some(Dequantise::TruncatedNormal) => (Law::of_noise(ratio, images.levels())?, 1),
+            Some(Dequantise::Importance(draws)) => (Law::Uniform, draws),
+            _ => (Law::Uniform, 1),
+        };
+        let dequantise::Points { x, log_r } = draw_points(&images, &self.numbers, seed, noise);
+        let shape: Vec<usize> = [&[x.nrows()][..], &images.pixels().shape()[1..]].concat();
+        let x = x.into_shape_with_order(IxDyn(&shape))?;
+        let levels = Some(Levels::new(images.levels())?);
+        Ok(Points { x, levels, dequantised: true, draws: noise.1 as usize, log_r })
     }
 }
 

@@ -13,11 +13,12 @@ use ndarray::{ArrayD, ArrayViewD, Axis};
 use ode_solvers::{LogLikelihood, Trace};
 use pipeline::cli::{Usage, whole};
 use pipeline::data::array;
+use pipeline::dequantise::importance;
 use pipeline::models;
 use pipeline::network::{LikelihoodSettings, sizes};
 use pipeline::output::{prepare, write_whole};
 
-use crate::data::{Points, Source};
+use crate::data::{Dequantise, Points, Source};
 use crate::flags::{Common, ModelFlags, ToleranceFlags};
 use crate::model::Described;
 use crate::progress::Progress;
@@ -27,6 +28,8 @@ use report::Report;
 
 /// The method that integrates the divergence after the state.
 const TWO_PHASE: &str = "two-phase";
+/// Why importance sampling takes no random trace.
+const EXACT_ONLY: &str = "expected the exact trace: its noise would raise the bound";
 /// Samples on the device together unless `--batch` says otherwise.
 const BATCH: usize = 64;
 /// The most dimensions whose trace is exact unless `--trace` says otherwise.
@@ -35,9 +38,11 @@ const EXACT: usize = 64;
 /// Flags of `likelihood`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Integer data (pictures, IDX, bytes) are dequantised with uniform noise, keyed by --seed and the sample's position: the
-mean is then a lower bound on the discrete log-likelihood. Floats are model coordinates: the result is the model's density
-at t_min. Log-likelihoods are in nats. The two-phase method tells the error of each: of the trace (from 2 probes on), of the
+Integer data (pictures, IDX, bytes) are dequantised with noise that is keyed by --seed and the sample's position: the
+mean is then a lower bound on the discrete log-likelihood. The noise is uniform; or truncated-normal, as wide as what noise
+is left at t_min, for models that were trained on the integers themselves; or uniform K times, importance:K, for a bound
+that is the tighter the larger K is, and needs the exact trace. Floats are model coordinates: the result is the model's
+density at t_min. Log-likelihoods are in nats. The two-phase method tells the error of each: of the trace (from 2 probes on), of the
 solver and of the quadrature; the half-width of a 95 % interval is their sum. What a method cannot tell is null in the JSON.
 
 Example: sde likelihood --model runs/digits --data digits:test --rtol 1e-6 --atol 1e-6 --seed 1 --out out/nll.json")]
@@ -47,7 +52,7 @@ pub(crate) struct LikelihoodFlags {
     /// A data file, a directory of images, or the compiled-in digits: digits:train, digits:validation, digits:test.
     #[arg(long, value_name = "FILE|DIR")]
     data: String,
-    /// The integral of the divergence after the state, corrected and with an error, or beside it as score_sde has it.
+    /// The integral of the divergence after the state, corrected and with an error, or beside it as `score_sde` has it.
     #[arg(long, default_value = "two-phase", value_parser = [TWO_PHASE, "augmented"])]
     method: String,
     /// The adaptive method that solves the ODE.
@@ -64,9 +69,9 @@ pub(crate) struct LikelihoodFlags {
     /// The probes themselves, [K, B, …] for B samples, with --method augmented: .npy or .safetensors (its tensor `probes`).
     #[arg(long, value_name = "FILE", conflicts_with = "probes")]
     probe_file: Option<PathBuf>,
-    /// Noise that makes points of integer data: uniform for them, none for floats.
-    #[arg(long, value_parser = ["none", "uniform"])]
-    dequantise: Option<String>,
+    /// Noise that makes points of integer data, uniform when absent: none, uniform, truncated-normal or importance:K.
+    #[arg(long, value_name = "NOISE")]
+    dequantise: Option<Dequantise>,
     /// Levels of the data, 2 to 256; by default the model's, or what the data say.
     #[arg(long, value_name = "L", value_parser = whole(2, 256), allow_negative_numbers = true)]
     levels: Option<u64>,
@@ -85,11 +90,9 @@ pub(crate) fn run(flags: &LikelihoodFlags, common: &Common) -> Result<(), Box<dy
     let source = Source::read(&flags.data)?;
     let model = Described::open(&flags.model, Some(&source.sample_shape()), &session)?;
     let levels = flags.levels.map(u32::try_from).transpose()?;
-    let points = source.points(
-        flags.dequantise.as_deref(),
-        (levels, model.description.levels),
-        common.seed(),
-    )?;
+    let known = model.description.levels;
+    let noise = (flags.dequantise, model.noise_to_signal());
+    let points = source.points(noise, (levels, known), common.seed())?;
     let trace = flags.trace(&points, &session)?;
     flags.out.as_ref().map(prepare).transpose()?;
 
@@ -104,6 +107,12 @@ pub(crate) fn run(flags: &LikelihoodFlags, common: &Common) -> Result<(), Box<dy
     };
     let found = model.run(&session, BATCH, &tell).likelihood(&points.x.view(), &settings)?;
     progress.finish();
+    let found = if points.dequantised {
+        let draws = found.chunks(points.draws).zip(points.log_r.chunks(points.draws));
+        draws.map(|(found, log_r)| importance(found, log_r)).collect()
+    } else {
+        found
+    };
 
     let report = flags.report(&points, &found, &trace, model.interval());
     if let Some(path) = &flags.out {
@@ -125,6 +134,15 @@ impl LikelihoodFlags {
             Some((flag, _)) if self.trace == "exact" => Err(Usage(format!(
                 "found {flag} beside --trace exact, expected --trace hutchinson"
             ))),
+            Some((flag, _)) if matches!(self.dequantise, Some(Dequantise::Importance(_))) => {
+                Err(Usage(format!("found {flag} beside --dequantise importance, {EXACT_ONLY}")))
+            }
+            _ if self.trace == "hutchinson"
+                && matches!(self.dequantise, Some(Dequantise::Importance(_))) =>
+            {
+                let found = "found --trace hutchinson beside --dequantise importance";
+                Err(Usage(format!("{found}, {EXACT_ONLY}")))
+            }
             _ if self.probe_file.is_some() && self.method == TWO_PHASE => Err(Usage(
                 "found --probe-file beside --method two-phase, whose probes are new at each node, expected --method augmented"
                     .into(),
@@ -147,7 +165,7 @@ impl LikelihoodFlags {
         }
         let d: usize = points.x.shape()[1..].iter().product();
         let auto = self.trace == "auto" && self.probes.is_none() && d <= EXACT;
-        Ok(if auto || self.trace == "exact" {
+        Ok(if auto || self.trace == "exact" || points.draws > 1 {
             OwnTrace::Exact
         } else {
             let usual = if self.method == TWO_PHASE { 2 } else { 1 };
@@ -172,7 +190,8 @@ impl LikelihoodFlags {
         let meaning =
             if points.dequantised { "discrete_lower_bound" } else { "model_density_at_t_min" };
         let head = report::Head { method: &self.method, trace, probes, t_min, t_max, meaning };
-        Report::new(head, d, points.levels, found)
+        let parts = points.draws == 1 && self.dequantise != Some(Dequantise::TruncatedNormal);
+        Report::new(head, (d, points.levels), found, parts)
     }
 }
 

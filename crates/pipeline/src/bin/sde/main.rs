@@ -3,7 +3,7 @@
 //! * [`flags`]: what all commands share; [`session`]: the device, what is said and reported;
 //! * [`model`]: a network and what it means, from its own description, a scheduler's file or flags;
 //! * [`process`], [`scheduler`], [`solver`], [`ode`], [`data`]: what flags name;
-//! * [`sample`] with its `edit` and `inpaint`, [`likelihood`], [`flow`], [`interpolate`], [`eval`], [`train`], [`info`]: the commands.
+//! * [`sample`] with its `edit` and `inpaint`, [`likelihood`], [`flow`], [`interpolate`], [`eval`], [`train`], [`info`], [`verify`]: the commands.
 
 mod data;
 mod eval;
@@ -21,6 +21,7 @@ mod scheduler;
 mod session;
 mod solver;
 mod train;
+mod verify;
 
 use clap::{Parser, Subcommand};
 use pipeline::cli::{finish, parse_or_exit};
@@ -66,6 +67,8 @@ enum Command {
     Inpaint(sample::inpaint::InpaintFlags),
     /// Shows libtorch, devices, and what a model is.
     Info(info::InfoFlags),
+    /// Measures how far a network is from the score of a density, and its samples from the data.
+    Verify(verify::VerifyFlags),
 }
 
 fn main() -> ExitCode {
@@ -86,5 +89,6 @@ fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
         Command::Edit(flags) => sample::edit::run(flags, &cli.common),
         Command::Inpaint(flags) => sample::inpaint::run(flags, &cli.common),
         Command::Info(flags) => info::run(flags, &cli.common),
+        Command::Verify(flags) => verify::run(flags, &cli.common),
     }
 }

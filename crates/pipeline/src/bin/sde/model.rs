@@ -95,6 +95,12 @@ impl Described {
         Ok(())
     }
 
+    /// σ/α at `t_min`.
+    pub(crate) fn noise_to_signal(&self) -> f64 {
+        let k = self.description.process.coefficients(self.t_min);
+        k.sigma / k.alpha
+    }
+
     /// The interval of a grid of times that the user gave.
     pub(crate) fn set_interval(&mut self, t_min: f64, t_max: f64) {
         (self.t_min, self.t_max) = (t_min, t_max);

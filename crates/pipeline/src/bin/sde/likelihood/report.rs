@@ -38,8 +38,9 @@ pub(super) struct Report<'a> {
 struct Sample {
     index: usize,
     log_likelihood: f64,
-    log_prior: f64,
-    int_div: f64,
+    /// The two parts of the log-likelihood, where these are all that it is made of.
+    log_prior: Option<f64>,
+    int_div: Option<f64>,
     bits_per_dim: Option<f64>,
     #[serde(flatten)]
     errors: Errors,
@@ -86,18 +87,19 @@ struct Mean {
 }
 
 impl<'a> Report<'a> {
+    /// `parts`: whether the log-likelihood is the sum of its two parts, and has no part of the dequantisation.
     pub(super) fn new(
         head: Head<'a>,
-        d: usize,
-        levels: Option<Levels>,
+        (d, levels): (usize, Option<Levels>),
         found: &[LogLikelihood],
+        parts: bool,
     ) -> Self {
         let bits = |p: &LogLikelihood| levels.map(|levels| levels.bits_per_dim(p.value(), d));
         let sample = |(index, p): (usize, &LogLikelihood)| Sample {
             index,
             log_likelihood: p.value(),
-            log_prior: p.log_prior,
-            int_div: p.int_div,
+            log_prior: parts.then_some(p.log_prior),
+            int_div: parts.then_some(p.int_div),
             bits_per_dim: bits(p),
             errors: Errors::of(p),
             nfe: p.nfe,

@@ -48,7 +48,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         likelihoods(&model, description, options, x)
     };
     let peer: Peer = serde_json::from_slice(&std::fs::read(path)?)?;
-    let x = array(&path.with_extension("npy"), "data")?;
+    let x = array(path.with_extension("npy"), "data")?;
     let truth = exact(path, &x, &run)?;
     println!(
         "64 digits, one thread         RMSE (nats)  forwards  backwards  seconds   error/half-width, inside"

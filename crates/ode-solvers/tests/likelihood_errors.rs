@@ -92,9 +92,9 @@ fn augmented<M: Score<Points>>(
         .log_density()
 }
 
-fn quantile(mut values: Vec<f64>, q: f64) -> f64 {
+fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
-    values[(q * (values.len() - 1) as f64).round() as usize]
+    values[values.len() / 2]
 }
 
 fn distances(found: &[f64], truth: &[f64]) -> Vec<f64> {
@@ -115,12 +115,12 @@ fn r67_the_correction_gains_an_order_of_magnitude() {
     for tol in [1e-2, 1e-3, 1e-4, 1e-5, 1e-6] {
         let [a, b, c] = if tol < 1e-2 { [10.0, 8.0, 1.2] } else { [5.0, 4.0, 1.5] };
         let classical = augmented((&data, data.score(&sde)), &x, tol);
-        let classical = quantile(distances(&classical, &truth), 0.5);
+        let classical = median(distances(&classical, &truth));
         let found = two_phase(&RK45, (&data, data.score(&sde)), &x, &by_exact_trace(tol));
         for (off, gain) in [(0.0, a), (0.02, b), (0.15, c)] {
             let corrected: Vec<f64> =
                 found.iter().map(|f| f.value() + off * f.correction).collect();
-            let corrected = quantile(distances(&corrected, &truth), 0.5);
+            let corrected = median(distances(&corrected, &truth));
             println!(
                 "{tol:e}: classical {classical:.1e}, corrected {corrected:.1e} with a score {off} off"
             );
@@ -200,9 +200,9 @@ fn coverage(data: &GaussianMixture, count: u32, tol: f64, seeds: std::ops::Range
     let inside =
         all.iter().filter(|((f, _), truth)| (f.value() - truth).abs() <= f.half_width().unwrap());
     let share = inside.count() as f64 / n;
-    let half_width = quantile(all.iter().map(|((f, _), _)| f.half_width().unwrap()).collect(), 0.5);
+    let half_width = median(all.iter().map(|((f, _), _)| f.half_width().unwrap()).collect());
     let square: f64 = all.iter().map(|((f, e), _)| (f.value() - e.value()).powi(2)).sum();
-    let dof = quantile(all.iter().map(|((f, _), _)| f.errors.trace.unwrap().dof).collect(), 0.5);
+    let dof = median(all.iter().map(|((f, _), _)| f.errors.trace.unwrap().dof).collect());
     let perfect = t_quantile(dof) * (square / n).sqrt();
     println!(
         "{count} probes, tolerance {tol:e}: {share:.3} inside ± {half_width:.3}, perfect ± {perfect:.3} (ν {dof:.1})"

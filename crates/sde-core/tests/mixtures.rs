@@ -58,7 +58,9 @@ fn forms_are_those_of_the_matrices() {
             let (x, u) = (array![[0.2, 0.3], [-1.4, 0.8]], array![[u[0], u[1]], [u[1], u[0]]]);
             let at = Lanes { t: &[t, t], sample: &[0, 1] };
             let (mut out, mut forms) = (Field::like(&x), [Divergence::default()]);
-            model.evaluate_with_forms(&x, at, std::slice::from_ref(&u), &mut out, &mut forms).unwrap();
+            model
+                .evaluate_with_forms(&x, at, std::slice::from_ref(&u), &mut out, &mut forms)
+                .unwrap();
             for i in 0..2 {
                 let (x, u) = (x.row(i).to_vec(), u.row(i));
                 let k = sde.coefficients(t);

@@ -1,8 +1,9 @@
 //! Likelihoods of 64 digits under the trained network, beside the recipe of `score_sde` (`benches/peers/likelihood.py`, whose
-//! files are the two arguments): error against the exact trace, network passes and seconds.
+//! file is the argument): error against the exact trace, network passes and seconds.
 //!
 //! `benches/peers/likelihood` runs both back to back. The error is the root mean square over digits and 8 seeds of the
-//! probes; the exact values are solved once and kept beside the file.
+//! probes; the exact values are solved once and kept beside the file. Passes are those of a sample; the peer solves the batch as one, so
+//! for it they are the same for all.
 
 use std::error::Error;
 use std::path::Path;
@@ -131,7 +132,7 @@ fn row(
     let flat = || all.iter().flatten();
     let n = flat().count() as f64;
     let forwards = flat().map(|s| f64::from(s.nfe)).sum::<f64>() / n;
-    let backwards = flat().map(|s| f64::from(s.products)).sum::<f64>() / n;
+    let backwards = flat().map(|s| s.products as f64).sum::<f64>() / n;
     let inside = flat().zip(truth.iter().cycle());
     let inside =
         inside.filter(|(s, t)| s.half_width().is_some_and(|w| (s.value() - *t).abs() <= w)).count();

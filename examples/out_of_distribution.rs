@@ -75,7 +75,7 @@ fn run(flags: &Flags) -> Result<(), Box<dyn Error>> {
         ("uniform noise", uniform(&x, &noise)),
     ] {
         let found = likelihoods(&model, description, &x, flags)?;
-        kinds.push(kind(name, &found, levels)?);
+        kinds.push(kind(name, &found, (levels, x.ncols()))?);
     }
     draw(flags, &kinds)?;
     Ok(print(&format!("{}wrote {}\n", table(&kinds), flags.out.display()))?)
@@ -132,14 +132,17 @@ fn likelihoods(
     Ok(run.likelihood(&x.view(), &settings)?)
 }
 
-fn kind(name: &'static str, found: &[LogLikelihood], levels: Levels) -> Result<Kind, String> {
+fn kind(
+    name: &'static str,
+    found: &[LogLikelihood],
+    (levels, d): (Levels, usize),
+) -> Result<Kind, String> {
     if let Some(stopped) = found.iter().find(|f| f.status != LaneStatus::Done) {
         return Err(format!(
             "a likelihood of `{name}` did not reach the end: {:?}",
             stopped.status
         ));
     }
-    let d = 64;
     let widths: Option<Vec<f64>> = found.iter().map(LogLikelihood::half_width).collect();
     let widths = widths.ok_or("an error bar is unknown")?;
     let mean = widths.iter().sum::<f64>() / widths.len() as f64;

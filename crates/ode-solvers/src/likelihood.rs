@@ -28,8 +28,8 @@ pub use trace::{ProbeLaw, Probes, Trace};
 pub use two_phase::{LikelihoodOptions, log_likelihood};
 
 use crate::solution::{LaneStatus, Solution};
-use sde_core::State;
 use sde_core::error::{check, check_size};
+use sde_core::{Reverse, Score, State};
 
 /// (L1) for one sample: its two parts, in nats, and what is known of their errors.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -45,7 +45,7 @@ pub struct LogLikelihood {
     /// Evaluations of the model.
     pub nfe: u32,
     /// Products with its Jacobian; d of them for an exact divergence.
-    pub products: u32,
+    pub products: u64,
     /// How the solve of the state ended.
     pub status: LaneStatus,
 }
@@ -59,7 +59,7 @@ impl LogLikelihood {
     /// Half the width of a 95 % interval around [`value`](Self::value) in nats, (L4); `None` where a part of the error is
     /// unknown.
     pub fn half_width(&self) -> Option<f64> {
-        if self.status == LaneStatus::Done { self.errors.half_width() } else { None }
+        self.errors.half_width().filter(|w| w.is_finite())
     }
 }
 
@@ -78,23 +78,32 @@ pub struct Likelihood<X> {
     pub samples: Vec<LogLikelihood>,
 }
 
+/// What a method found of one sample, beside its prior.
+struct Found {
+    int_div: f64,
+    correction: f64,
+    errors: ErrorBar,
+    nfe: u32,
+    products: u64,
+}
+
 impl<X: State> Likelihood<X> {
-    /// Puts together what the methods found; `log_prior(x_T, out)` is evaluated here.
+    /// Puts together what a method found; `log_prior(x_T, out)` is evaluated here. Of a sample that did not reach T nothing
+    /// is known.
     fn new(
         t0: f64,
         latent: Solution<X>,
-        parts: impl IntoIterator<Item = ([f64; 2], ErrorBar, [u32; 2])>,
+        found: impl IntoIterator<Item = Found>,
         log_prior: impl FnOnce(&X, &mut [f64]) -> sde_core::Result<()>,
     ) -> sde_core::Result<Self> {
         let mut priors = vec![0.0; latent.status.len()];
         log_prior(&latent.y, &mut priors)?;
         let lanes = priors.into_iter().zip(&latent.status);
-        let samples = lanes.zip(parts).map(
-            |((log_prior, &status), ([int_div, correction], errors, work))| {
-                let [nfe, products] = work;
-                LogLikelihood { log_prior, int_div, correction, errors, nfe, products, status }
-            },
-        );
+        let samples = lanes.zip(found).map(|((log_prior, &status), found)| {
+            let Found { int_div, correction, errors, nfe, products } = found;
+            let errors = if status == LaneStatus::Done { errors } else { ErrorBar::default() };
+            LogLikelihood { log_prior, int_div, correction, errors, nfe, products, status }
+        });
         Ok(Self { t0, samples: samples.collect(), latent })
     }
 }
@@ -104,6 +113,17 @@ impl<X> Likelihood<X> {
     pub fn log_density(&self) -> Vec<f64> {
         self.samples.iter().map(LogLikelihood::value).collect()
     }
+}
+
+/// Refuses members of the reverse family that have noise: their drift is not the flow.
+fn check_flow<X: State, M: Score<X>>(
+    flow: &Reverse<'_, X, M>,
+    (t0, t1): (f64, f64),
+) -> sde_core::Result<()> {
+    [t0, t1].into_iter().try_for_each(|t| {
+        let eta = flow.eta().at(t);
+        check("eta", eta, eta == 0.0, "0, the probability-flow ODE").map(drop)
+    })
 }
 
 /// `log N(x; 0, std² I)` of each row: the terminal density of a process whose data have been forgotten.

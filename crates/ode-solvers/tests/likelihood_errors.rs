@@ -7,8 +7,8 @@ mod wrong;
 
 use ndarray::{Array2, Array3, array};
 use ode_solvers::{
-    Adaptive, DOP853, LikelihoodOptions, LogLikelihood, RK23, RK45, TSIT5, Tableau, Trace, VERN7,
-    decode, in_chunks, log_likelihood, log_likelihood_augmented, t_quantile,
+    Adaptive, DOP853, LikelihoodOptions, LogLikelihood, RK23, RK45, Samples, SetLikelihood, TSIT5,
+    Tableau, Trace, VERN7, decode, in_chunks, log_likelihood, log_likelihood_augmented, t_quantile,
 };
 use sde_core::{GaussianMixture, Noise, Purpose, Reverse, Score, Tolerance, VpLinear};
 use wrong::Wrong;
@@ -296,4 +296,41 @@ fn what_cannot_be_known_is_not_claimed() {
     let mut flow = Reverse::probability_flow(&sde, data.score(&sde));
     let refused = log_likelihood(&RK45, x, SPAN, &none, &mut flow, own_prior(&data)).unwrap_err();
     assert_eq!(refused.to_string(), "probes = 0 is out of range: expected at least 1");
+}
+
+/// What has no likelihood, or cannot be estimated, is refused; forms that are all equal have no error.
+#[test]
+fn what_has_no_likelihood_is_refused() {
+    let (data, sde) = (mixture(2), SDE());
+    let x = samples(&data, 2, 8);
+    let plain = |trace| LikelihoodOptions::new(Tolerance::both(1e-3), trace);
+    let by = |eta: f64, options: &LikelihoodOptions<'_, Points>, numbers: Vec<u64>| {
+        let mut flow = Reverse::new(&sde, data.score(&sde), eta).unwrap();
+        let start = Samples { x: x.clone(), numbers };
+        let found = log_likelihood(&RK45, start, SPAN, options, &mut flow, own_prior(&data));
+        found.map(|f| f.samples).map_err(|e| e.to_string())
+    };
+    let noisy = by(1.0, &plain(Trace::Exact), vec![0, 1]).unwrap_err();
+    assert!(
+        noisy.contains("eta = 1 is out of range: expected 0, the probability-flow ODE"),
+        "{noisy}"
+    );
+    let negative = LikelihoodOptions { ode_factor: -1.0, ..plain(Trace::Exact) };
+    assert!(by(0.0, &negative, vec![0, 1]).unwrap_err().contains("ode_factor"));
+    let (three, two) = (Points::ones((3, 2)), Points::ones((2, 2)));
+    let given = [three.clone(), two];
+    let uneven = by(0.0, &plain(Trace::Given(&given)), vec![0, 1]).unwrap_err();
+    assert!(uneven.contains("samples in a probe: found 2, expected 3"), "{uneven}");
+    let given = [three];
+    let turned = by(0.0, &plain(Trace::Given(&given)), vec![1, 0]).unwrap_err();
+    assert!(turned.contains("ascending"), "{turned}");
+    let beyond = by(0.0, &plain(Trace::Given(&given)), vec![1, 3]).unwrap_err();
+    assert!(beyond.contains("found 3, expected 4"), "{beyond}");
+    assert!(by(0.0, &plain(Trace::Given(&given)), vec![1, 2]).unwrap()[0].half_width().is_none());
+
+    let round = GaussianMixture::isotropic(&[1.0], array![[0.0, 0.0]], &[0.5]).unwrap();
+    let found = two_phase(&RK45, (&round, round.score(&sde)), &x, &plain(Trace::signs(2, 1)));
+    let trace = found[0].errors.trace.unwrap();
+    assert!(trace.standard_error < 1e-12 && !trace.dof.is_nan(), "{trace:?}");
+    assert!(SetLikelihood::of(&found).errors.half_width().unwrap().is_finite());
 }

@@ -1,7 +1,8 @@
 //! Runs of a network: noise → solver → drift → score → network, and data → likelihood.
 //!
 //! A [`NetworkRun`] holds what the runs share; each of its methods is one chain from end to end. Samples are cut into
-//! batches, which changes a sample by rounding and nothing else: its number, not its row, keys its noise and its probes.
+//! batches, which changes a sample by rounding and nothing else: its number, not its row, keys its noise and its probes. (Where
+//! rounding tips the decision about a step, the steps after it have other probes: a likelihood moves within its error bar.)
 //! States are f64 on the device; the network computes in f32.
 
 mod batches;
@@ -17,6 +18,7 @@ use ode_solvers::{
     Tableau, Trace, adaptive_sde, log_likelihood, log_likelihood_augmented, log_normal,
     sample_reverse, samplers, solve, solve_fixed,
 };
+use sde_core::error::check;
 use sde_core::reverse::noise_scale;
 use sde_core::{BrownianPath, Lanes, Noise, Purpose, Reverse, Score, Tolerance};
 
@@ -219,6 +221,8 @@ impl NetworkRun<'_> {
         let (sde, span) = (self.process()?, (self.t_min, self.t_max));
         let LikelihoodSettings { solver: (method, tolerance), trace, augmented } = *settings;
         self.check_shape("the data", x.shape())?;
+        let expected = "none: a guided network is the score of no density";
+        self.guidance.map_or(Ok(0.0), |w| check("guidance", w, false, expected))?;
         let mut points = Vec::new();
         for rows in self.batches(x.len_of(Axis(0))) {
             let score = Watched::new(self.network(), self.on_progress, span, &rows);

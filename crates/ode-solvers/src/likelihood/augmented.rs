@@ -1,11 +1,11 @@
 //! The augmented ODE: state and integral of the divergence solved together, as the pair `(x, ∫ div v)`.
 //!
 //! The method of FFJORD and `score_sde`. A solver needs a smooth right-hand side, so probes stay the same along a path: their
-//! noise does not average out on the way, and nothing tells how large it is.
+//! noise does not average out on the way, and one solve does not tell how large it is.
 
-use super::Likelihood;
 use super::interval::{ErrorBar, TraceError};
 use super::trace::{Estimator, Trace};
+use super::{Found, Likelihood, check_flow};
 use crate::adaptive::solve;
 use crate::error::Result;
 use crate::problem::{Adaptive, Samples};
@@ -35,12 +35,13 @@ where
 {
     let Samples { x, numbers } = start.into();
     trace.check(&x)?;
+    check_flow(flow, (t0, t1))?;
     let products = trace.products(x.sample_len());
     let start = Samples { x: (x, Array1::<f64>::zeros(numbers.len())), numbers };
-    let mut estimator = Estimator::new(trace);
+    let mut estimator = Estimator::new(trace, false);
     let solution = solve(method, start, (t0, t1), options, |(x, _), at, (dx, dl)| {
-        estimator.evaluate(flow, x, at, (&|_| 0, false), dx)?;
-        dl.fill_rows(|i, row| row.fill(estimator.mean(i, false).0));
+        estimator.evaluate(flow, x, at, &|_| 0, dx)?;
+        dl.fill_rows(|i, row| row.fill(estimator.mean(i).0));
         Ok(())
     })?;
     let mut int_div = Array1::zeros(0);
@@ -52,6 +53,9 @@ where
     let trace = matches!(trace, Trace::Exact).then_some(TraceError::NONE);
     let errors = ErrorBar { trace, ..ErrorBar::default() };
     let work: Vec<u32> = latent.stats.iter().map(|s| s.nfe).collect();
-    let parts = int_div.iter().zip(work).map(|(i, nfe)| ([*i, 0.0], errors, [nfe, nfe * products]));
-    Ok(Likelihood::new(t0, latent, parts, log_prior)?)
+    let found = int_div.iter().zip(work).map(|(int_div, nfe)| {
+        let products = u64::from(nfe) * products;
+        Found { int_div: *int_div, correction: 0.0, errors, nfe, products }
+    });
+    Ok(Likelihood::new(t0, latent, found, log_prior)?)
 }

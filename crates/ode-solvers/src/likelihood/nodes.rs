@@ -8,7 +8,7 @@
 //! ```
 //!
 //! The rule integrates polynomials of degree 9 exactly. What it leaves is judged by the integrand's Legendre coefficients
-//! `c_1 … c_4` in the panel, which the nodes determine: those of degree 9 and 10, which the rule misses first, are about
+//! `c_1 … c_4` in the panel, which the nodes determine: those around degree 10, which the rule misses first, are about
 //! `√(c_3² + c_4²) ρ³` where the coefficients decay by ρ over two degrees. The estimate takes one ρ less, to be safe:
 //!
 //! ```text

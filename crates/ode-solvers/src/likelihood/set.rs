@@ -48,11 +48,12 @@ impl TraceError {
         let (mut sum, mut squared) = (0.0, 0.0);
         for part in parts {
             let variance = (part.standard_error / n).powi(2);
-            sum += variance;
-            squared += variance * variance / part.dof;
+            if variance > 0.0 {
+                sum += variance;
+                squared += variance * variance / part.dof;
+            }
         }
-        let dof = if sum == 0.0 { f64::INFINITY } else { sum * sum / squared };
-        Self { standard_error: sum.sqrt(), dof }
+        Self::from_sums(sum, squared)
     }
 }
 
@@ -88,6 +89,9 @@ mod tests {
         );
         assert!((set.errors.ode.unwrap() - 0.2).abs() < 1e-15);
         assert!((set.half_width().unwrap() - (12.706_205 + 0.21)).abs() < 1e-5);
+        let one_exact = [sample(1.0, 0.0, Some(0.1)), sample(3.0, 0.4, Some(0.3))];
+        let trace = SetLikelihood::of(&one_exact).errors.trace.unwrap();
+        assert!((trace.standard_error - 0.2).abs() < 1e-15 && (trace.dof - 4.0).abs() < 1e-12);
         let unknown = SetLikelihood::of(&[sample(1.0, 0.3, None), sample(3.0, 0.4, Some(0.3))]);
         assert!(unknown.half_width().is_none() && unknown.errors.half_width().is_none());
         assert!(SetLikelihood::of(&[sample(1.0, 0.3, Some(0.1))]).half_width().is_none());

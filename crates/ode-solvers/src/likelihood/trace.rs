@@ -57,17 +57,12 @@ impl<X> Trace<'_, X> {
         Self::Probes(Probes { law: ProbeLaw::Signs, count, seed })
     }
 
-    /// Whether something judges a quadrature of this trace: the trace itself when it is exact, or a pilot.
-    pub(super) fn is_judged(&self, pilot: bool) -> bool {
-        matches!(self, Self::Exact) || pilot
-    }
-
     /// Products with the Jacobian at one time, for samples of d numbers.
-    pub(super) fn products(&self, d: usize) -> u32 {
+    pub(super) fn products(&self, d: usize) -> u64 {
         match self {
-            Self::Exact => d as u32,
-            Self::Probes(probes) => probes.count,
-            Self::Given(probes) => probes.len() as u32,
+            Self::Exact => d as u64,
+            Self::Probes(probes) => probes.count.into(),
+            Self::Given(probes) => probes.len() as u64,
         }
     }
 }
@@ -82,22 +77,27 @@ impl<X: State> Trace<'_, X> {
             }
             Self::Given(probes) => {
                 check("probes", probes.len() as f64, !probes.is_empty(), "at least 1")?;
-                let mut lengths = probes.iter().map(State::sample_len);
-                lengths.try_for_each(|n| check_size("numbers in a probe", n, x.sample_len()))
+                for probe in *probes {
+                    check_size("samples in a probe", probe.samples(), probes[0].samples())?;
+                    check_size("numbers in a probe", probe.sample_len(), x.sample_len())?;
+                }
+                Ok(())
             }
         }
     }
 }
 
-/// When the probes of an estimate were drawn: another number, other probes.
-pub(super) type Draw<'a> = &'a dyn Fn(usize) -> u32;
+/// The number of the probes of a row: another number, other probes.
+pub(super) type Numbering<'a> = &'a dyn Fn(usize) -> u32;
 
 /// An estimator with its buffers.
 pub(super) struct Estimator<'a, X> {
     trace: Trace<'a, X>,
+    /// Whether there is a further probe that stays the same along a path.
+    pilot: bool,
     probes: Vec<X>,
     /// For each probe the forms of the rows.
-    pub(super) forms: Vec<Vec<f64>>,
+    forms: Vec<Vec<f64>>,
     exact: Vec<f64>,
 }
 
@@ -105,47 +105,42 @@ pub(super) struct Estimator<'a, X> {
 const PILOT: u32 = u32::MAX;
 
 impl<'a, X: State> Estimator<'a, X> {
-    pub(super) fn new(trace: Trace<'a, X>) -> Self {
-        Self { trace, probes: Vec::new(), forms: Vec::new(), exact: Vec::new() }
+    pub(super) fn new(trace: Trace<'a, X>, pilot: bool) -> Self {
+        Self { trace, pilot, probes: Vec::new(), forms: Vec::new(), exact: Vec::new() }
     }
 
-    /// Writes the drift, and finds its divergence at each row. `draw(row)` numbers the row's probes; with a pilot, the last
+    /// Writes the drift, and finds its divergence at each row. `number(row)` tells which probes the row has; with a pilot, the last
     /// of the forms is that of a further probe, the same in all draws.
     pub(super) fn evaluate<M: Score<X>>(
         &mut self,
         flow: &mut Reverse<'_, X, M>,
         x: &X,
         at: Lanes<'_>,
-        (draw, pilot): (Draw<'_>, bool),
+        number: Numbering<'_>,
         out: &mut X,
     ) -> sde_core::Result<()> {
         if matches!(self.trace, Trace::Exact) {
             self.exact.resize(at.t.len(), 0.0);
             return flow.drift_and_divergence(x, at, out, &mut self.exact);
         }
-        self.draw(x, at, (draw, pilot))?;
+        self.draw(x, at, number)?;
         self.forms.resize_with(self.probes.len(), Vec::new);
         self.forms.iter_mut().for_each(|form| form.resize(at.t.len(), 0.0));
         flow.drift_and_forms(x, at, &self.probes, out, &mut self.forms)
     }
 
     /// Makes the probes for the rows of x.
-    fn draw(
-        &mut self,
-        x: &X,
-        at: Lanes<'_>,
-        (draw, pilot): (Draw<'_>, bool),
-    ) -> sde_core::Result<()> {
+    fn draw(&mut self, x: &X, at: Lanes<'_>, number: Numbering<'_>) -> sde_core::Result<()> {
         match self.trace {
             Trace::Exact => {}
             Trace::Probes(Probes { law, count, seed }) => {
                 let noise = Noise::new(seed, Purpose::Probe);
-                let (k, all) = (count as usize, count as usize + usize::from(pilot));
+                let (k, all) = (count as usize, count as usize + usize::from(self.pilot));
                 self.probes.truncate(all);
                 self.probes.resize_with(all, || x.zeros_like());
                 for (j, probe) in self.probes.iter_mut().enumerate() {
                     probe.fit(x);
-                    let own = |row| draw(row).wrapping_mul(count).wrapping_add(j as u32);
+                    let own = |row| number(row).wrapping_mul(count).wrapping_add(j as u32);
                     let step = |row| if j == k { PILOT } else { own(row) };
                     probe.fill_rows(|i, row| fill(law, &noise, (at.sample[i], step(i)), row));
                 }
@@ -160,6 +155,8 @@ impl<'a, X: State> Estimator<'a, X> {
                     found: samples,
                     expected: last.saturating_add(1),
                 })?;
+                let what = "sample numbers of given probes";
+                check(what, rows.len() as f64, rows.is_sorted(), "ascending ones")?;
                 self.probes = given.iter().map(|probe| gather(probe, &rows)).collect();
             }
         }
@@ -167,11 +164,11 @@ impl<'a, X: State> Estimator<'a, X> {
     }
 
     /// The estimate of row i, and its variance where several probes tell it. The pilot is left out.
-    pub(super) fn mean(&self, i: usize, pilot: bool) -> (f64, Option<f64>) {
+    pub(super) fn mean(&self, i: usize) -> (f64, Option<f64>) {
         if matches!(self.trace, Trace::Exact) {
             return (self.exact[i], Some(0.0));
         }
-        let k = self.forms.len() - usize::from(pilot);
+        let k = self.forms.len() - usize::from(self.pilot);
         let forms = || self.forms[..k].iter().map(|form| form[i]);
         let n = k as f64;
         let mean = forms().sum::<f64>() / n;
@@ -179,8 +176,8 @@ impl<'a, X: State> Estimator<'a, X> {
         (mean, (k > 1).then(|| square / (n - 1.0) / n))
     }
 
-    /// What the quadrature is judged by: the pilot's form, or the exact divergence.
-    pub(super) fn pilot(&self, i: usize) -> f64 {
+    /// A smooth function of time that a quadrature is judged by: the exact divergence, or the pilot's form.
+    pub(super) fn smooth(&self, i: usize) -> f64 {
         if matches!(self.trace, Trace::Exact) {
             self.exact[i]
         } else {

@@ -39,7 +39,8 @@ const EXACT: usize = 64;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Integer data (pictures, IDX, bytes) are dequantised with noise that is keyed by --seed and the sample's position: the
-mean is then a lower bound on the discrete log-likelihood. The noise is uniform; or truncated-normal, as wide as what noise
+mean of log-likelihood + d ln(2/levels) over the noise is then a lower bound on the log-probability of the integers, and
+bits/dim an upper bound on what they cost. The noise is uniform; or truncated-normal, as wide as what noise
 is left at t_min, for models that were trained on the integers themselves; or uniform K times, importance:K, for a bound
 that is the tighter the larger K is, and needs the exact trace. Floats are model coordinates: the result is the model's
 density at t_min. Log-likelihoods are in nats. The two-phase method tells the error of each: of the trace (from 2 probes on), of the
@@ -64,7 +65,7 @@ pub(crate) struct LikelihoodFlags {
     #[arg(long, default_value = "auto", value_parser = ["auto", "exact", "hutchinson"])]
     trace: String,
     /// Random probes of Hutchinson's estimator: 2 by default, new ones at each node; 1 for augmented, the same along a path.
-    #[arg(long, value_name = "K", value_parser = whole(1, 1_000_000), allow_negative_numbers = true)]
+    #[arg(long, value_name = "K", value_parser = whole(1, 4096), allow_negative_numbers = true)]
     probes: Option<u64>,
     /// The probes themselves, [K, B, …] for B samples, with --method augmented: .npy or .safetensors (its tensor `probes`).
     #[arg(long, value_name = "FILE", conflicts_with = "probes")]

@@ -140,7 +140,9 @@ impl<'a> Report<'a> {
         let interval = interval(mean.log_likelihood, mean.half_width_95);
         let probes = head.probes.map_or_else(String::new, |k| format!(", probes {k}"));
         let meaning = match head.meaning {
-            "discrete_lower_bound" => "a lower bound on the log-probability of the integer data",
+            "discrete_lower_bound" => {
+                "bits/dim bound from above what the integer data cost; log-likelihood in model coordinates"
+            }
             _ => "the model's density at t_min",
         };
         format!(
@@ -166,9 +168,10 @@ impl<'a> Report<'a> {
                 "unknown: one probe tells no spread; solver {ode:.1e}, quadrature {quadrature:.1e} nats"
             );
         };
+        let head = &self.head;
         let advice = if ode + quadrature > trace {
             "; lower --rtol and --atol to make it smaller"
-        } else if trace > 0.0 {
+        } else if trace > 0.0 && head.probes.is_some() {
             "; more --probes make it smaller"
         } else {
             ""

@@ -145,6 +145,9 @@ pub struct Solver<'o, X: State, F> {
     /// One entry per running lane: its sample's number, stage time, step, error norm, verdict.
     samples: Vec<u64>,
     times: Vec<f64>,
+    /// The ends of the trial step: columns, since every stage reads them.
+    starts: Vec<f64>,
+    ends: Vec<f64>,
     h: Vec<f64>,
     norm: Vec<f64>,
     /// Scratch space of (O5).
@@ -192,6 +195,8 @@ where
             lanes: (0..n).map(|index| Lane::new(index, t0)).collect(),
             samples,
             times: vec![t0; n],
+            starts: vec![t0; n],
+            ends: vec![t0; n],
             h: vec![0.0; n],
             norm: vec![0.0; n],
             spare: [vec![0.0; n], vec![0.0; n]],
@@ -221,8 +226,10 @@ where
     /// into until [`advance`](Self::advance).
     pub(crate) fn try_step(&mut self) -> Result<usize> {
         let options = self.options;
-        for (lane, h) in self.lanes.iter_mut().zip(&mut self.h) {
+        let ends = self.starts.iter_mut().zip(&mut self.ends);
+        for ((lane, h), (start, end)) in self.lanes.iter_mut().zip(&mut self.h).zip(ends) {
             *h = lane.plan(self.t1, options.max_step, options.max_steps);
+            (*start, *end) = (lane.t, lane.t_new);
         }
         self.retire();
         if self.lanes.is_empty() {
@@ -231,9 +238,11 @@ where
         self.attempts += 1;
         self.attempt()?;
         let rule = (options.control, f64::from(self.method.error_order + 1));
+        let stages = self.method.stages() as u32;
         for ((lane, norm), accepted) in
             self.lanes.iter_mut().zip(&self.norm).zip(&mut self.accepted)
         {
+            lane.stats.nfe += stages;
             *accepted = lane.judge(*norm, rule, self.t1);
         }
         Ok(self.lanes.len())

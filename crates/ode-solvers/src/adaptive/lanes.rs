@@ -91,16 +91,16 @@ where
         for (to, &from) in self.keep.iter().enumerate() {
             self.samples[to] = self.samples[from];
             self.h[to] = self.h[from];
+            self.starts[to] = self.starts[from];
+            self.ends[to] = self.ends[from];
         }
         self.y.compact(&self.keep);
         self.k[0].compact(&self.keep);
         self.lanes.retain(running);
         let n = self.lanes.len();
         self.samples.truncate(n);
-        self.times.truncate(n);
-        self.h.truncate(n);
-        self.norm.truncate(n);
-        self.spare.iter_mut().for_each(|norm| norm.truncate(n));
+        let own = [&mut self.times, &mut self.starts, &mut self.ends, &mut self.h, &mut self.norm];
+        own.into_iter().chain(&mut self.spare).for_each(|column| column.truncate(n));
         self.accepted.truncate(n);
         for x in self.k[1..].iter_mut().chain([&mut self.z, &mut self.scratch]) {
             x.fit(&self.y);

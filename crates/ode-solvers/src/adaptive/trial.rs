@@ -45,20 +45,25 @@ where
     /// `k_s = f(z)` at `t + c h`; c = 1 is the stored end of the step, so `f` is never called outside the interval.
     #[expect(clippy::float_cmp, reason = "a node of the tableau is exactly 1 or is not")]
     fn evaluate_at(&mut self, s: usize, c: f64) -> Result<()> {
-        for ((t, lane), h) in self.times.iter_mut().zip(&self.lanes).zip(&self.h) {
-            *t = if c == 1.0 { lane.t_new } else { lane.t + c * h };
+        if c == 1.0 {
+            self.times.copy_from_slice(&self.ends);
+        } else {
+            let steps = self.starts.iter().zip(&self.h);
+            self.times.iter_mut().zip(steps).for_each(|(t, (start, h))| *t = start + c * h);
         }
         self.call(s, true)
     }
 
+    /// `k_s` at the start of the step, or at its end: an evaluation beside those of trial steps.
     pub(super) fn evaluate(&mut self, s: usize, trial: bool) -> Result<()> {
-        for (t, lane) in self.times.iter_mut().zip(&self.lanes) {
+        for (t, lane) in self.times.iter_mut().zip(&mut self.lanes) {
             *t = if trial { lane.t_new } else { lane.t };
+            lane.stats.nfe += 1;
         }
         self.call(s, trial)
     }
 
-    /// Calls `f` on the trial state or on y, and counts.
+    /// Calls `f` on the trial state or on y, and counts for the batch.
     fn call(&mut self, s: usize, trial: bool) -> Result<()> {
         let y = if trial { &self.z } else { &self.y };
         let at = Lanes { t: &self.times, sample: &self.samples };
@@ -66,7 +71,6 @@ where
         (self.f)(y, at, &mut self.k[s]).map_err(|source| Error::Dynamics { t, source })?;
         self.out.batch_evals += 1;
         self.out.row_evals += self.lanes.len() as u64;
-        self.lanes.iter_mut().for_each(|l| l.stats.nfe += 1);
         Ok(())
     }
 }

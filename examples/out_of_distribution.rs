@@ -1,4 +1,4 @@
-//! ci --features torch: --num 6 --out target/ci-out-of-distribution.png
+//! ci: --num 6 --out target/ci-out-of-distribution.png
 //! What a likelihood is good for: pictures that are no digits cost more bits, with an error bar on each.
 //!
 //! The network of `assets/digits-unet` gives `log p(x)` of test digits and of three kinds of other pictures made from them:

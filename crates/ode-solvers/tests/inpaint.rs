@@ -7,8 +7,8 @@ use ode_solvers::samplers::{Grid, Sampler, sample_with};
 use ode_solvers::{Adaptive, Inpainting, RK45, flow};
 use sde_core::guidance::{Guided, Known};
 use sde_core::{
-    Divergence, Field, GaussianMixture, Lanes, Noise, Purpose, Result, Reverse, Score, Sde,
-    Summary, Tolerance, VpLinear, grid,
+    Field, GaussianMixture, Lanes, Noise, Purpose, Result, Reverse, Score, Sde, Summary, Tolerance,
+    VpLinear, grid,
 };
 
 const N: usize = 4000;
@@ -50,15 +50,6 @@ impl<M: Score<Array2<f64>>> Score<Array2<f64>> for Watched<M> {
     ) -> Result<()> {
         self.asked.push((at.t[0], x.clone()));
         self.score.evaluate(x, at, out)
-    }
-    fn evaluate_with_divergence(
-        &mut self,
-        x: &Array2<f64>,
-        at: Lanes<'_>,
-        out: &mut Field<Array2<f64>>,
-        divergence: &mut Divergence,
-    ) -> Result<()> {
-        self.score.evaluate_with_divergence(x, at, out, divergence)
     }
 }
 

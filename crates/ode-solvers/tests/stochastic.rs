@@ -3,12 +3,15 @@
 #![allow(clippy::unwrap_used)]
 
 mod clusters;
+#[path = "../../../fixtures/wrong.rs"]
+mod wrong;
 
-use clusters::{Scaled, clusters, noised_clusters, sliced_distance};
+use clusters::{clusters, noised_clusters, sliced_distance};
 use ndarray::{Array2, array};
 use ode_solvers::{Samples, euler_maruyama, in_chunks, uniform_grid};
 use sde_core::reverse::noise_scale;
 use sde_core::{GaussianMixture, Lanes, Noise, Purpose, Reverse, Sde, VpLinear};
+use wrong::Wrong;
 
 const DATA: (f64, f64) = (0.7, 0.25); // mean and variance
 
@@ -89,7 +92,9 @@ fn r41_every_eta_arrives_at_the_same_law() {
     let noise = Noise::new(23, Purpose::Increment);
     let distance = |eta: f64, factor: f64| {
         let parts = in_chunks(&start, 0, 500, |chunk| {
-            let mut reverse = Reverse::new(&sde, Scaled(data.score(&sde), factor), eta).unwrap();
+            let mut reverse =
+                Reverse::new(&sde, Wrong { score: data.score(&sde), sde: &sde, factor }, eta)
+                    .unwrap();
             let drift = |x: &_, at: Lanes<'_>, dx: &mut _| reverse.drift(x, at, dx);
             euler_maruyama(chunk, &grid, drift, |t| noise_scale(&sde, eta, t), &noise).map(|s| s.y)
         });

@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used)]
 
 mod clusters;
+#[path = "../../../fixtures/wrong.rs"]
+mod wrong;
 
-use clusters::{Scaled, clusters, noised_clusters, sliced_distance};
+use clusters::{clusters, noised_clusters, sliced_distance};
 use ndarray::Array2;
 use ode_solvers::samplers::{Grid, Sampler, sample};
 use ode_solvers::stochastic::{Langevin, LangevinStep, Predictor};
@@ -13,6 +15,7 @@ use sde_core::reverse::noise_scale;
 use sde_core::{
     BrownianPath, GaussianMixture, Lanes, Noise, Purpose, Reverse, Sde, Tolerance, VpLinear, grid,
 };
+use wrong::Wrong;
 
 type Rows = Array2<f64>;
 type OfEta = fn(f64) -> Sampler;
@@ -42,7 +45,8 @@ fn on_times(method: Stochastic, n: u32) -> impl Fn(Samples<Rows>, f64, f64) -> R
     move |chunk, factor, eta| {
         let (sde, (data, _)) = (VpLinear::default(), clusters());
         let times = grid::log_snr(&sde, n, 1.0, START)?;
-        let mut reverse = Reverse::new(&sde, Scaled(data.score(&sde), factor), eta)?;
+        let mut reverse =
+            Reverse::new(&sde, Wrong { score: data.score(&sde), sde: &sde, factor }, eta)?;
         Ok(sample_reverse(method, chunk, &times, &mut reverse, &increments())?.y)
     }
 }
@@ -51,7 +55,7 @@ fn on_levels(sampler: OfEta, n: u32) -> impl Fn(Samples<Rows>, f64, f64) -> Resu
     move |chunk, factor, eta| {
         let (sde, (data, _)) = (VpLinear::default(), clusters());
         let times = grid::log_snr(&sde, n, 1.0, START)?;
-        let mut score = Scaled(data.score(&sde), factor);
+        let mut score = Wrong { score: data.score(&sde), sde: &sde, factor };
         let grid = Grid::new(&sde, &times)?;
         Ok(sample(&sampler(eta), chunk, &grid, &mut score, &increments())?.y)
     }
@@ -60,7 +64,8 @@ fn on_levels(sampler: OfEta, n: u32) -> impl Fn(Samples<Rows>, f64, f64) -> Resu
 fn adaptive(tol: f64) -> impl Fn(Samples<Rows>, f64, f64) -> Result<Rows> + Sync {
     move |chunk, factor, eta| {
         let (sde, (data, _)) = (VpLinear::default(), clusters());
-        let mut reverse = Reverse::new(&sde, Scaled(data.score(&sde), factor), eta)?;
+        let mut reverse =
+            Reverse::new(&sde, Wrong { score: data.score(&sde), sde: &sde, factor }, eta)?;
         let drift = |x: &Rows, at: Lanes<'_>, out: &mut Rows| reverse.drift(x, at, out);
         let scale = |t| noise_scale(&sde, eta, t);
         let path = BrownianPath::new(increments(), (START, 1.0), 20)?;

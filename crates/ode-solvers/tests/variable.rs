@@ -6,8 +6,8 @@ use ndarray::{Array2, array};
 use ode_solvers::{Adaptive, DOP853, LaneStatus, RK45, Solution, Tableau, Variable, flow_in};
 use sde_core::sde::{Edm, RectifiedFlow, SubVp, VarianceExploding, VpCosine};
 use sde_core::{
-    Divergence, Field, GaussianMixture, Lanes, Noise, Purpose, Result, Reverse, Score, Sde, State,
-    Tolerance, VpLinear,
+    Field, GaussianMixture, Lanes, Noise, Purpose, Result, Reverse, Score, Sde, State, Tolerance,
+    VpLinear,
 };
 
 const VARIABLES: [Variable; 3] = [Variable::Time, Variable::Rho, Variable::LogSnr];
@@ -105,15 +105,6 @@ impl<X: State, M: Score<X>> Score<X> for Inside<M> {
     fn evaluate(&mut self, x: &X, at: Lanes<'_>, out: &mut Field<X>) -> Result<()> {
         assert!(at.t.iter().all(|t| (self.1..=self.2).contains(t)), "{:?}", at.t);
         self.0.evaluate(x, at, out)
-    }
-    fn evaluate_with_divergence(
-        &mut self,
-        x: &X,
-        at: Lanes<'_>,
-        out: &mut Field<X>,
-        divergence: &mut Divergence,
-    ) -> Result<()> {
-        self.0.evaluate_with_divergence(x, at, out, divergence)
     }
 }
 

@@ -7,8 +7,7 @@ use ndarray::{Array2, array};
 use score_match::ideal::{ScoreTarget, score_loss};
 use score_match::{Weighting, loss};
 use sde_core::{
-    Divergence, Field, GaussianMixture, Lanes, Noise, Purpose, Result, Score, Sde, State, Summary,
-    VpLinear,
+    Field, GaussianMixture, Lanes, Noise, Purpose, Result, Score, Sde, State, Summary, VpLinear,
 };
 
 /// A score multiplied by a constant: wrong unless the constant is 1.
@@ -21,15 +20,6 @@ impl<X: State, M: Score<X>> Score<X> for Scaled<M> {
         scaled.combine(&[(&vec![self.1; at.t.len()], &out.score)]);
         out.score = scaled;
         Ok(())
-    }
-    fn evaluate_with_divergence(
-        &mut self,
-        x: &X,
-        at: Lanes<'_>,
-        out: &mut Field<X>,
-        divergence: &mut Divergence,
-    ) -> Result<()> {
-        self.0.evaluate_with_divergence(x, at, out, divergence)
     }
 }
 
@@ -94,15 +84,6 @@ impl Score<Array2<f64>> for Linear {
         let of = |(i, j)| (0..d).map(|k| a[j * d + k] * x[[i, k]]).sum::<f64>() + b[j];
         out.score = Array2::from_shape_fn(x.raw_dim(), of);
         Ok(())
-    }
-    fn evaluate_with_divergence(
-        &mut self,
-        x: &Array2<f64>,
-        at: Lanes<'_>,
-        out: &mut Field<Array2<f64>>,
-        _: &mut Divergence,
-    ) -> Result<()> {
-        self.evaluate(x, at, out)
     }
 }
 
@@ -181,15 +162,6 @@ impl Score<Array2<f64>> for Off<'_> {
         let [scale, shift] = self.1;
         out.score.mapv_inplace(|s| scale * s + shift);
         Ok(())
-    }
-    fn evaluate_with_divergence(
-        &mut self,
-        x: &Array2<f64>,
-        at: Lanes<'_>,
-        out: &mut Field<Array2<f64>>,
-        divergence: &mut Divergence,
-    ) -> Result<()> {
-        self.0.evaluate_with_divergence(x, at, out, divergence)
     }
 }
 

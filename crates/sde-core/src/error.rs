@@ -66,6 +66,11 @@ pub enum Error {
         /// What the file should hold.
         expected: &'static str,
     },
+    /// A score model without divergences.
+    #[error(
+        "the score model has no divergence, which a likelihood needs: give it `evaluate_with_divergence`"
+    )]
+    NoDivergence,
     /// A score model without products with its Jacobian.
     #[error(
         "the score model has no products with its Jacobian: use the exact trace, or give it `evaluate_with_forms`"

@@ -19,7 +19,7 @@
 //! x on straight lines to the measurement. It is an approximation of the posterior `p(x_0 | y)`, exact where the known and
 //! the unknown part are independent.
 
-use crate::error::{Error, Result, check_size};
+use crate::error::{Result, check_size};
 use crate::score::{Divergence, Field, Score};
 use crate::sde::Sde;
 use crate::state::{Lanes, State, check_alike};
@@ -184,16 +184,6 @@ where
         score.combine(&[(&ones, &out.score), (&plus, &out.denoised), (&minus, before)]);
         out.score.assign(&score);
         Ok(())
-    }
-
-    fn evaluate_with_divergence(
-        &mut self,
-        _: &X,
-        _: Lanes<'_>,
-        _: &mut Field<X>,
-        _: &mut Divergence,
-    ) -> Result<()> {
-        Err(Error::NoForms)
     }
 }
 

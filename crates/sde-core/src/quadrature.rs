@@ -2,8 +2,9 @@
 
 use std::sync::LazyLock;
 
-/// Nodes and weights of the n-point Gauss–Legendre rule on [−1, 1], by Newton's method on the Legendre polynomial.
-pub(crate) fn gauss_legendre(n: u32) -> Vec<(f64, f64)> {
+/// Nodes, from the right, and weights of the n-point Gauss–Legendre rule on [−1, 1], by Newton's method on the Legendre
+/// polynomial: exact for polynomials of degree 2n − 1.
+pub fn gauss_legendre(n: u32) -> Vec<(f64, f64)> {
     let order = f64::from(n);
     (1..=n)
         .map(|i| {

@@ -79,17 +79,21 @@ pub trait Score<X: State> {
     /// When the model itself fails, or the shape of `x` is not the model's.
     fn evaluate(&mut self, x: &X, at: Lanes<'_>, out: &mut Field<X>) -> Result<()>;
 
-    /// As [`evaluate`](Self::evaluate), with the exact divergences of D and s: what a likelihood needs.
+    /// As [`evaluate`](Self::evaluate), with the exact divergences of D and s: what a likelihood needs. A model that only
+    /// samples are drawn from can do without.
     ///
     /// # Errors
-    /// As [`evaluate`](Self::evaluate).
+    /// As [`evaluate`](Self::evaluate); [`Error::NoDivergence`] unless the model has them.
     fn evaluate_with_divergence(
         &mut self,
         x: &X,
         at: Lanes<'_>,
         out: &mut Field<X>,
         divergence: &mut Divergence,
-    ) -> Result<()>;
+    ) -> Result<()> {
+        let _ = (x, at, out, divergence);
+        Err(Error::NoDivergence)
+    }
 
     /// As [`evaluate`](Self::evaluate), with the quadratic forms of (S2) for every probe: `forms[k]` is for the batch
     /// `probes[k]`, shaped as `x`. It costs one product with the Jacobian for each probe, where the divergence costs d.

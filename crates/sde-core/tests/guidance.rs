@@ -5,7 +5,7 @@
 use ndarray::{Array2, array};
 use proptest::prelude::*;
 use sde_core::guidance::{ClassifierFree, Guided, Known};
-use sde_core::{Divergence, Field, GaussianMixture, Lanes, Score, Sde, State, VpLinear};
+use sde_core::{Divergence, Field, GaussianMixture, Lanes, Reverse, Score, Sde, State, VpLinear};
 
 fn largest(a: &Array2<f64>, b: &Array2<f64>) -> f64 {
     (a - b).iter().fold(0.0, |m, e| m.max(e.abs()))
@@ -98,4 +98,20 @@ fn marked_elements_are_taken() {
     let mark = (array![[0.0, 1.0], [-2.0, 0.0]], array![[0.0], [0.5]]);
     x.take_marked(&src, &mark);
     assert_eq!(x, (array![[1.0, -2.0], [-3.0, 4.0]], array![[5.0], [-6.0]]));
+}
+
+/// A closure that guides has no divergence, and a likelihood of it is refused by a sentence.
+#[test]
+fn guided_samples_have_no_density() {
+    let (sde, x) = (VpLinear::default(), array![[0.3, -0.2]]);
+    let data = GaussianMixture::isotropic(&[1.0], array![[0.7, 0.1]], &[0.36]).unwrap();
+    let as_it_is = |_: &Array2<f64>, _: Lanes<'_>, _: &mut Array2<f64>| Ok(());
+    let mut flow = Reverse::probability_flow(&sde, Guided::new(&sde, data.score(&sde), as_it_is));
+    let at = Lanes { t: &[0.4], sample: &[0] };
+    let (mut v, mut forms) = (x.clone(), [vec![0.0]]);
+    flow.drift(&x, at, &mut v).unwrap();
+    let refused = flow.drift_and_divergence(&x, at, &mut v, &mut [0.0]).unwrap_err().to_string();
+    assert!(refused.contains("has no divergence, which a likelihood needs"), "{refused}");
+    let refused = flow.drift_and_forms(&x, at, std::slice::from_ref(&x), &mut v, &mut forms);
+    assert!(refused.unwrap_err().to_string().contains("no products with its Jacobian"));
 }

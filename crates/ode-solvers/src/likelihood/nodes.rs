@@ -16,6 +16,8 @@
 //! ```
 
 use crate::tableau::Tableau;
+use sde_core::quadrature::gauss_legendre;
+use std::sync::LazyLock;
 
 /// Number of nodes in a step.
 pub(super) const NODES: usize = 5;
@@ -28,19 +30,16 @@ pub(super) struct Node {
     pub(super) slope: Vec<f64>,
 }
 
-/// Nodes and weights on [−1, 1].
-fn rule() -> [(f64, f64); NODES] {
-    let root = |sign: f64| (5.0 + sign * 2.0 * (10.0_f64 / 7.0).sqrt()).sqrt() / 3.0;
-    let weight = |sign: f64| (322.0 - sign * 13.0 * 70.0_f64.sqrt()) / 900.0;
-    let (inner, outer) = ((root(-1.0), weight(-1.0)), (root(1.0), weight(1.0)));
-    let mirror = |(x, w): (f64, f64)| (-x, w);
-    [mirror(outer), mirror(inner), (0.0, 128.0 / 225.0), inner, outer]
-}
+/// Nodes and weights on [−1, 1], from the left.
+static RULE: LazyLock<[(f64, f64); NODES]> = LazyLock::new(|| {
+    let rule = gauss_legendre(NODES as u32);
+    std::array::from_fn(|j| rule[NODES - 1 - j])
+});
 
 /// The nodes of a panel `a < θ < b` of a step of this method.
 pub(super) fn nodes(method: &Tableau, (a, b): (f64, f64)) -> [Node; NODES] {
     let (middle, half) = (0.5 * (a + b), 0.5 * (b - a));
-    rule().map(|(x, w)| {
+    RULE.map(|(x, w)| {
         let theta = middle + half * x;
         let (value, slope) = stage_weights(method, theta);
         Node { theta, weight: half * w, value, slope }
@@ -66,7 +65,7 @@ fn stage_weights(method: &Tableau, theta: f64) -> (Vec<f64>, Vec<f64>) {
 /// (L5) for one panel of unit length, from the integrand at the nodes.
 pub(super) fn quadrature_error(q: [f64; NODES]) -> f64 {
     let mut c = [0.0; NODES];
-    for ((x, w), q) in rule().into_iter().zip(q) {
+    for ((x, w), q) in RULE.into_iter().zip(q) {
         let (mut last, mut legendre) = (0.0, 1.0);
         for (k, c) in (0_u32..).zip(&mut c) {
             let k = f64::from(k);
@@ -87,7 +86,7 @@ mod tests {
     #[test]
     fn the_rule_is_exact_to_degree_9() {
         for degree in 0..10 {
-            let sum: f64 = rule().iter().map(|(x, w)| w * x.powi(degree)).sum();
+            let sum: f64 = RULE.iter().map(|(x, w)| w * x.powi(degree)).sum();
             let want = if degree % 2 == 0 { 2.0 / f64::from(degree + 1) } else { 0.0 };
             assert!((sum - want).abs() < 1e-14, "{degree}: {sum}");
         }
@@ -121,9 +120,9 @@ mod tests {
     fn the_estimate_bounds_the_error_of_exponentials() {
         for rate in [0.5_f64, 1.0, 2.0, 4.0] {
             let f = |x: f64| (rate * x).exp();
-            let sum: f64 = rule().iter().map(|(x, w)| 0.5 * w * f(*x)).sum();
+            let sum: f64 = RULE.iter().map(|(x, w)| 0.5 * w * f(*x)).sum();
             let error = (sum - rate.sinh() / rate).abs();
-            let estimate = quadrature_error(rule().map(|(x, _)| f(x)));
+            let estimate = quadrature_error(RULE.map(|(x, _)| f(x)));
             assert!(
                 error < estimate && estimate < 0.05 * rate.powi(6),
                 "{rate}: {error} {estimate}"

@@ -16,7 +16,9 @@
 //!
 //! Known methods differ from this, if at all, in the last moment or in the variable of the polynomial: a [`Rule`] says how.
 
+use sde_core::quadrature::gauss_legendre;
 use sde_core::{Error, Result};
+use std::sync::LazyLock;
 
 /// The most values that one step may use.
 pub const MOST: usize = 8;
@@ -126,7 +128,7 @@ pub(super) fn weights_in_time(
     let z = exponent(predicts, h);
     let mut w = [0.0; MOST];
     for panel in 0..PANELS {
-        for (node, weight) in GAUSS {
+        for &(node, weight) in GAUSS.iter() {
             let theta = (f64::from(panel) + 0.5 * (1.0 + node)) / f64::from(PANELS);
             let (s, mut term) = (place(theta), 0.5 * weight / f64::from(PANELS));
             term *= h * ((1.0 - theta) * z).exp();
@@ -142,13 +144,7 @@ pub(super) fn weights_in_time(
 
 /// Panels of the integrals of [`weights_in_time`], each by Gauss's rule with five nodes.
 const PANELS: u32 = 8;
-const GAUSS: [(f64, f64); 5] = [
-    (0.0, 0.568_888_888_888_888_9),
-    (0.538_469_310_105_683_1, 0.478_628_670_499_366_47),
-    (-0.538_469_310_105_683_1, 0.478_628_670_499_366_47),
-    (0.906_179_845_938_664, 0.236_926_885_056_189_08),
-    (-0.906_179_845_938_664, 0.236_926_885_056_189_08),
-];
+static GAUSS: LazyLock<Vec<(f64, f64)>> = LazyLock::new(|| gauss_legendre(5));
 
 /// Solves `Σ_j w_j r_j^k = m_k` in place (Björck and Pereyra 1970; Golub and Van Loan, algorithm 4.6.2).
 fn solve(r: &[f64], m: &mut [f64]) {

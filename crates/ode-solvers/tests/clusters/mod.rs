@@ -1,7 +1,7 @@
 //! Three correlated clusters in the plane under VP, draws of their marginals, and a distance of laws.
 
 use ndarray::{Array2, array};
-use sde_core::{Divergence, Field, GaussianMixture, Lanes, Noise, Purpose, Score, Sde, VpLinear};
+use sde_core::{GaussianMixture, Noise, Purpose, Sde, VpLinear};
 
 /// Three correlated clusters in the plane.
 pub(crate) fn clusters() -> (GaussianMixture, [[f64; 3]; 3]) {
@@ -45,37 +45,4 @@ pub(crate) fn sliced_distance(x: &Array2<f64>, y: &Array2<f64>) -> f64 {
         p.iter().zip(&q).map(|(a, b)| (a - b).abs()).sum::<f64>() / p.len() as f64
     };
     (0..16).map(direction).sum::<f64>() / 16.0
-}
-
-/// A score multiplied by a constant.
-pub(crate) struct Scaled<M>(pub(crate) M, pub(crate) f64);
-
-impl<M: Score<Array2<f64>>> Score<Array2<f64>> for Scaled<M> {
-    fn evaluate(
-        &mut self,
-        x: &Array2<f64>,
-        at: Lanes<'_>,
-        out: &mut Field<Array2<f64>>,
-    ) -> sde_core::Result<()> {
-        self.0.evaluate(x, at, out)?;
-        // A wrong score and the posterior mean that Tweedie's formula makes of it.
-        for (i, t) in at.t.iter().enumerate() {
-            let k = sde_core::VpLinear::default().coefficients(*t);
-            for j in 0..2 {
-                out.score[[i, j]] *= self.1;
-                out.denoised[[i, j]] =
-                    (x[[i, j]] + k.sigma * k.sigma * out.score[[i, j]]) / k.alpha;
-            }
-        }
-        Ok(())
-    }
-    fn evaluate_with_divergence(
-        &mut self,
-        x: &Array2<f64>,
-        at: Lanes<'_>,
-        out: &mut Field<Array2<f64>>,
-        divergence: &mut Divergence,
-    ) -> sde_core::Result<()> {
-        self.0.evaluate_with_divergence(x, at, out, divergence)
-    }
 }

@@ -39,7 +39,7 @@ impl<X: State, C: Score<X>, U: Score<X>> ClassifierFree<X, C, U> {
     /// Guidance of weight w.
     ///
     /// # Errors
-    /// [`Error::Parameter`] for a weight that is not finite.
+    /// [`Error::Parameter`](crate::Error::Parameter) for a weight that is not finite.
     pub fn new(conditional: C, unconditional: U, weight: f64) -> Result<Self> {
         crate::error::check("guidance", weight, true, "a finite number")?;
         let (of_class, divergence, forms) = (None, Divergence::default(), Vec::new());
@@ -201,7 +201,7 @@ impl<X: State> Known<X> {
     /// Samples and their masks; numbers in the order in which solvers have the samples.
     ///
     /// # Errors
-    /// [`Error::Size`] for masks of another size or other than one number for each sample.
+    /// [`Error::Size`](crate::Error::Size) for masks of another size or other than one number for each sample.
     pub fn new(data: X, mask: X, numbers: Vec<u64>) -> Result<Self> {
         check_alike("the mask", &mask, &data)?;
         check_size("numbers of the known samples", numbers.len(), data.samples())?;
@@ -227,7 +227,7 @@ impl<X: State> Known<X> {
     /// fewer than there are here, in the same order.
     ///
     /// # Errors
-    /// [`Error::Size`] for a sample that is not known.
+    /// [`Error::Size`](crate::Error::Size) for a sample that is not known.
     pub fn project(&mut self, at: Lanes<'_>, denoised: &mut X) -> Result<()> {
         if at.sample == self.numbers {
             denoised.take_marked(&self.data, &self.mask);

@@ -107,7 +107,7 @@ fn step(config: &TrainConfig, run: &mut Run, examples: &Examples) -> Result<(f64
     let batch = examples.batch(config, &run.description, k)?;
     seed_dropout(batches::dropout_seed(config.seed, k));
     let loss = loss(run, &batch)?;
-    let parameters = run.parameters.tensors();
+    let parameters: Vec<_> = run.parameters.trainable().map(|(_, t)| t).collect();
     let mut gradients = Tensor::f_run_backward(&[&loss], &parameters, false, false)?;
     let norm = clip(&mut gradients, config.training.clip)?;
     let value = loss.f_double_value(&[])?;
@@ -130,7 +130,7 @@ fn step(config: &TrainConfig, run: &mut Run, examples: &Examples) -> Result<(f64
 
 /// (M3) for each dimension, on the graph of the weights.
 fn loss(run: &Run, batch: &batches::Noised) -> Result<Tensor> {
-    let mut score = NetworkScore::in_training(&run.unet, &run.description);
+    let mut score = NetworkScore::in_training(&*run.network, &run.description);
     let mut r = batch.x0.zeros_like();
     let at = Lanes { t: &batch.t, sample: &batch.samples };
     residual(&*run.description.process, &mut score, &batch.x0, &batch.noise, at, &mut r)?;
@@ -164,15 +164,15 @@ fn validate_and_keep(
     run: &mut Run,
     validation: &Validation,
 ) -> Result<(f64, f64)> {
-    let unet = run.averaged()?;
-    let bound = validation.bound(&unet, &run.description)?;
+    let network = run.averaged()?;
+    let bound = validation.bound(&*network, &run.description)?;
     if !bound.is_finite() {
         return Err(TrainError::Bound { step: run.step, bound });
     }
     if run.best.is_none_or(|best| bound < best.bound) {
         run.best = Some(Best { step: run.step, bound });
         let folder = config.model_folder();
-        model::save(&folder, unet.config(), Some(&run.description), run.ema.average())?;
+        model::save(&folder, &run.architecture, Some(&run.description), run.ema.average())?;
     }
     Ok((bound, run.best.map_or(bound, |best| best.bound)))
 }

@@ -25,7 +25,7 @@
 
 use std::path::{Path, PathBuf};
 
-use models::{Description, Forward, Label, UNetConfig};
+use models::{Architecture, Description, Forward, Label, UNetConfig};
 use score_match::{TimeLaw, Weighting};
 use sde_core::Prediction;
 use serde::{Deserialize, Serialize};
@@ -48,7 +48,7 @@ pub struct TrainConfig {
     /// The loss and its minimisation.
     pub training: Training,
     /// The network; channels and size are those of the data.
-    pub network: UNetConfig,
+    pub network: Architecture,
     /// Whether to go on from a saved state that was made with another configuration.
     #[serde(skip)]
     pub resume: bool,
@@ -132,7 +132,9 @@ impl TrainConfig {
 
     fn check(&self) -> Result<()> {
         let t = &self.training;
-        if let Some((key, value)) = self.network.others.iter().next() {
+        if let Architecture::UNet2DModel(unet) = &self.network
+            && let Some((key, value)) = unet.others.iter().next()
+        {
             let (key, found) = (format!("network.{key}"), value.to_string());
             return Err(TrainError::Entry {
                 key,
@@ -206,16 +208,22 @@ impl TrainConfig {
     ///
     /// # Errors
     /// A configuration that is not built.
-    pub fn unet(&self, [channels, height, width]: [i64; 3]) -> Result<UNetConfig> {
+    pub fn architecture(&self, [channels, height, width]: [i64; 3]) -> Result<Architecture> {
         let sample_size = Some(if height == width {
             models::unet::config::Size::Square(height)
         } else {
             models::unet::config::Size::Rectangle([height, width])
         });
-        let network = self.network.clone();
-        let config =
-            UNetConfig { in_channels: channels, out_channels: channels, sample_size, ..network };
-        Ok(UNetConfig::parse(&config.to_json()?)?)
+        let config = match self.network.clone() {
+            Architecture::UNet2DModel(network) => Architecture::from(UNetConfig {
+                in_channels: channels,
+                out_channels: channels,
+                sample_size,
+                ..network
+            }),
+            other => other,
+        };
+        Ok(Architecture::parse(&config.to_json()?)?)
     }
 
     /// The step size of step k.

@@ -6,10 +6,11 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use models::parameters::{Entry, Layout};
 use models::tch::{Device, Kind, Tensor};
 use models::torch_ext::adamw::AdamW;
 use models::torch_ext::{Weights, write_weights};
-use models::{Description, Ema, Parameters, UNet, UNetConfig};
+use models::{Architecture, Description, Ema, Network, Parameters};
 
 use super::config::TrainConfig;
 use super::error::{Result, TrainError};
@@ -32,7 +33,9 @@ pub struct Run {
     /// The weights.
     pub parameters: Parameters,
     /// The network, connected to them.
-    pub unet: UNet,
+    pub network: Box<dyn Network>,
+    /// How it is built.
+    pub architecture: Architecture,
     /// What the network is to say.
     pub description: Description,
     /// Their average.
@@ -57,13 +60,13 @@ impl Run {
         description: &Description,
         examples: &Examples,
     ) -> Result<Self> {
-        let unet_config = config.unet(examples.shape())?;
+        let architecture = config.architecture(examples.shape())?;
         let file = config.out.join(FILE);
-        let saved = file.exists().then(|| Saved::read(file, &unet_config)).transpose()?;
+        let saved = file.exists().then(|| Saved::read(file, &architecture)).transpose()?;
         let same = saved.as_ref().map_or(Ok(true), |saved| saved.is_of(config))?;
         let parameters = match &saved {
             Some(saved) => saved.parameters(KINDS[0])?,
-            None => Parameters::fresh(&UNet::layout(&unet_config)?, config.seed, Device::Cpu)?,
+            None => Parameters::fresh(&architecture.layout()?, config.seed, Device::Cpu)?,
         };
         parameters.track_gradients()?;
         let t = &config.training;
@@ -71,23 +74,25 @@ impl Run {
             Some(saved) => Ema::resume(saved.parameters(KINDS[1])?, t.ema),
             None => Ema::new(&parameters, t.ema)?,
         };
-        let mut optimiser = AdamW::new(&parameters.tensors(), t.betas, t.weight_decay)?;
+        let trained: Vec<_> = parameters.trainable().map(|(_, t)| t).collect();
+        let mut optimiser = AdamW::new(&trained, t.betas, t.weight_decay)?;
         if let Some(saved) = &saved {
             let [first, second] = [KINDS[2], KINDS[3]].map(|kind| saved.tensors(kind));
             optimiser.restore(&first?, &second?, saved.step)?;
         }
-        let unet = parameters.connect(|b| UNet::new(&unet_config, b))?;
+        let network = parameters.connect(|b| architecture.build(b))?;
         let (step, best) = saved.as_ref().map_or((0, None), |saved| (saved.step, saved.best));
         let best = best.filter(|_| same); // a bound under another configuration is no measure
-        Ok(Self { step, parameters, unet, description: description.clone(), ema, optimiser, best })
+        let description = description.clone();
+        Ok(Self { step, parameters, network, architecture, description, ema, optimiser, best })
     }
 
     /// The network of the averaged weights.
     ///
     /// # Errors
     /// None for weights that were built here.
-    pub fn averaged(&self) -> Result<UNet> {
-        Ok(self.ema.average().connect(|b| UNet::new(self.unet.config(), b))?)
+    pub fn averaged(&self) -> Result<Box<dyn Network>> {
+        Ok(self.ema.average().connect(|b| self.architecture.build(b))?)
     }
 
     /// Replaces the saved state.
@@ -98,16 +103,16 @@ impl Run {
         std::fs::create_dir_all(&config.out)
             .map_err(|source| TrainError::File { path: config.out.clone(), source })?;
         let (first, second) = self.optimiser.moments();
-        let names: Vec<&str> = self.parameters.iter().map(|(name, _)| name).collect();
-        let lists = [
-            self.parameters.tensors(),
-            self.ema.average().tensors(),
-            first.iter().collect(),
-            second.iter().collect(),
+        let trained = || self.parameters.trainable().map(|(name, _)| name);
+        let lists: [Vec<(&str, &Tensor)>; 4] = [
+            self.parameters.iter().collect(),
+            self.ema.average().iter().collect(),
+            trained().zip(first).collect(),
+            trained().zip(second).collect(),
         ];
         let mut named: Vec<(String, &Tensor)> = Vec::new();
         for (kind, list) in KINDS.iter().zip(lists) {
-            named.extend(names.iter().zip(list).map(|(name, t)| (format!("{kind}.{name}"), t)));
+            named.extend(list.into_iter().map(|(name, t)| (format!("{kind}.{name}"), t)));
         }
         let mut metadata: BTreeMap<String, String> =
             [("step".into(), self.step.to_string()), ("config".into(), config.identity()?)].into();
@@ -122,13 +127,13 @@ impl Run {
 /// A state in its file.
 struct Saved {
     weights: Weights,
-    names: Vec<String>,
+    layout: Layout,
     step: u64,
     best: Option<Best>,
 }
 
 impl Saved {
-    fn read(path: PathBuf, unet: &UNetConfig) -> Result<Self> {
+    fn read(path: PathBuf, architecture: &Architecture) -> Result<Self> {
         let weights = Weights::open(&path)?;
         let step = weights.metadata("step").and_then(|text| text.parse().ok());
         let Some(step) = step else {
@@ -143,23 +148,13 @@ impl Saved {
         let best = best.and_then(|(step, bound)| {
             Some(Best { step: step.parse().ok()?, bound: bound.parse().ok()? })
         });
-        let mut layout = UNet::layout(unet)?;
-        let mut names: Vec<String> = layout.iter().map(|entry| entry.name.clone()).collect();
-        names.sort();
-        let shapes = weights.shapes();
-        layout = KINDS
-            .iter()
-            .flat_map(|kind| {
-                layout.iter().cloned().map(move |mut entry| {
-                    entry.name = format!("{kind}.{}", entry.name);
-                    entry
-                })
-            })
-            .collect();
-        if let Some(mismatch) = models::report::Mismatch::between(&layout, &shapes) {
+        let mut layout = architecture.layout()?;
+        layout.sort_by(|a, b| a.name.cmp(&b.name));
+        let expected = KINDS.iter().flat_map(|kind| entries(&layout, kind)).collect();
+        if let Some(mismatch) = models::report::Mismatch::between(&expected, &weights.shapes()) {
             return Err(models::Error::Mismatch { path, mismatch }.into());
         }
-        Ok(Self { weights, names, step, best })
+        Ok(Self { weights, layout, step, best })
     }
 
     /// Whether it was made with this configuration.
@@ -181,15 +176,20 @@ impl Saved {
     }
 
     fn tensors(&self, kind: &str) -> Result<Vec<Tensor>> {
-        let read = |name: &String| {
-            let name = format!("{kind}.{name}");
-            Ok(self.weights.tensor(&name, Some(Kind::Float), Device::Cpu)?)
-        };
-        self.names.iter().map(read).collect()
+        let read =
+            |entry: Entry| Ok(self.weights.tensor(&entry.name, Some(Kind::Float), Device::Cpu)?);
+        entries(&self.layout, kind).map(read).collect()
     }
 
     fn parameters(&self, kind: &str) -> Result<Parameters> {
-        let named = self.names.iter().cloned().zip(self.tensors(kind)?);
-        Ok(Parameters::from_map(named.collect()))
+        let names = self.layout.iter().map(|entry| entry.name.clone());
+        Ok(Parameters::from_map(names.zip(self.tensors(kind)?).collect(), &self.layout))
     }
+}
+
+/// The tensors of a kind under their names in the file; moments belong to those that move.
+fn entries<'a>(layout: &'a Layout, kind: &'a str) -> impl Iterator<Item = Entry> + 'a {
+    let moments = KINDS[2..].contains(&kind);
+    let there = layout.iter().filter(move |entry| !(moments && entry.frozen));
+    there.map(move |entry| Entry { name: format!("{kind}.{}", entry.name), ..entry.clone() })
 }

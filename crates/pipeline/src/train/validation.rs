@@ -2,7 +2,7 @@
 //! by the network alone. Each time of an image has a noise of its own: with one for all, the fluctuation of |ε|² would not
 //! average out and shift every look by some hundredths of a bit.
 
-use models::{Batch, Description, NetworkScore, UNet};
+use models::{Batch, Description, Network, NetworkScore};
 use score_match::{TimeLaw, Weighting, bound, residual};
 use sde_core::levels::Levels;
 use sde_core::{Lanes, Noise, Purpose, State};
@@ -56,11 +56,11 @@ impl Validation {
     ///
     /// # Errors
     /// Those of the network.
-    pub fn bound(&self, unet: &UNet, description: &Description) -> Result<f64> {
+    pub fn bound(&self, network: &dyn Network, description: &Description) -> Result<f64> {
         let process = &*description.process;
         let span = (description.t_min, process.end());
         let law = TimeLaw::LogSnr.on(process, Weighting::Likelihood, span)?;
-        let mut score = NetworkScore::new(unet, description);
+        let mut score = NetworkScore::new(network, description);
         let n = self.examples.len();
         let mut sum = 0.0;
         for (c, x0) in self.x0.iter().enumerate() {

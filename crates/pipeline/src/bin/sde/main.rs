@@ -1,10 +1,13 @@
 //! The program `sde`: networks from the command line.
 //!
 //! * [`flags`]: what all commands share; [`session`]: the device, what is said and reported;
+//! * [`speed`]: the arithmetic and the layout of a network;
 //! * [`model`]: a network and what it means, from its own description, a scheduler's file or flags;
 //! * [`process`], [`scheduler`], [`solver`], [`ode`], [`data`]: what flags name;
-//! * [`sample`] with its `edit` and `inpaint`, [`likelihood`], [`flow`], [`interpolate`], [`eval`], [`train`], [`info`], [`verify`]: the commands.
+//! * [`sample`] with its `edit` and `inpaint`, [`likelihood`], [`flow`], [`interpolate`], [`eval`], [`train`], [`info`], [`verify`],
+//!   [`bench`]: the commands.
 
+mod bench;
 mod data;
 mod eval;
 mod flags;
@@ -20,6 +23,7 @@ mod sample;
 mod scheduler;
 mod session;
 mod solver;
+mod speed;
 mod train;
 mod verify;
 
@@ -65,6 +69,8 @@ enum Command {
     Edit(sample::edit::EditFlags),
     /// Draws the unknown part of samples of which a part is known.
     Inpaint(sample::inpaint::InpaintFlags),
+    /// Measures evaluations, products with the Jacobian, and a run of a sampler.
+    Bench(bench::BenchFlags),
     /// Shows libtorch, devices, and what a model is.
     Info(info::InfoFlags),
     /// Measures how far a network is from the score of a density, and its samples from the data.
@@ -88,6 +94,7 @@ fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
         Command::Interpolate(flags) => interpolate::run(flags, &cli.common),
         Command::Edit(flags) => sample::edit::run(flags, &cli.common),
         Command::Inpaint(flags) => sample::inpaint::run(flags, &cli.common),
+        Command::Bench(flags) => bench::run(flags, &cli.common),
         Command::Info(flags) => info::run(flags, &cli.common),
         Command::Verify(flags) => verify::run(flags, &cli.common),
     }

@@ -35,7 +35,7 @@ impl Described {
         shape: Option<&[usize]>,
         session: &Session<'_>,
     ) -> Result<Self, Box<dyn Error>> {
-        let model = Model::open(&flags.model, session.device)?;
+        let model = session.model(&flags.model)?;
         let description = describe(&model, &flags.model, &flags.meaning, shape, session)?;
         let end = description.process.end();
         let t_min = flags.t_min.unwrap_or(description.t_min);

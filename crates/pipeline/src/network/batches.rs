@@ -69,8 +69,16 @@ impl NetworkRun<'_> {
 
     /// The rows of each batch.
     pub(super) fn batches(&self, n: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+        self.batches_of(0..n)
+    }
+
+    /// The rows of each batch of some rows.
+    pub(super) fn batches_of(
+        &self,
+        Range { start, end }: Range<usize>,
+    ) -> impl Iterator<Item = Range<usize>> + use<> {
         let size = self.batch.max(1);
-        (0..n.div_ceil(size)).map(move |i| i * size..((i + 1) * size).min(n))
+        (start..end).step_by(size).map(move |first| first..(first + size).min(end))
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! * [`flags`]: what all commands share; [`session`]: the device, what is said and reported;
 //! * [`model`]: a network and what it means, from its own description, a scheduler's file or flags;
+//! * [`parts`]: runs in chunks; [`page`]: results as a page;
 //! * [`process`], [`scheduler`], [`solver`], [`ode`], [`data`]: what flags name;
 //! * [`sample`] with its `edit` and `inpaint`, [`likelihood`], [`flow`], [`interpolate`], [`eval`], [`train`], [`info`], [`verify`]: the commands.
 
@@ -14,6 +15,8 @@ mod interpolate;
 mod likelihood;
 mod model;
 mod ode;
+mod page;
+mod parts;
 mod process;
 mod progress;
 mod sample;
@@ -48,7 +51,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Draws samples by the probability-flow ODE or the reverse SDE.
-    Sample(sample::SampleFlags),
+    Sample(sample::DrawFlags),
     /// Computes the log-likelihood of data by the probability-flow ODE.
     Likelihood(likelihood::LikelihoodFlags),
     /// Evaluates a network, and its product with a cotangent, on arrays from a file.

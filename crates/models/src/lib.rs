@@ -11,6 +11,7 @@
 
 #![expect(clippy::cast_possible_wrap, reason = "sizes of tensors are far below 2^63")]
 
+mod attention;
 pub mod batch;
 pub mod description;
 pub mod ema;

@@ -8,6 +8,7 @@
 mod batches;
 mod edit;
 mod flow;
+mod gradient;
 mod verify;
 
 use std::ops::Range;
@@ -29,6 +30,7 @@ pub use verify::Loops;
 use batches::{Watched, join, on_host};
 pub use edit::Completion;
 pub use flow::{Interpolation, Joined, Ode, between_pairs};
+pub use gradient::{Gradient, GradientSettings};
 
 /// What stops a run. What stops one sample is its status.
 #[derive(Debug, thiserror::Error)]

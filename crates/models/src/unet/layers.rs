@@ -11,6 +11,7 @@
 use tch::Tensor;
 
 use super::config::{Activation, TimeEntry, UNetConfig};
+use crate::attention::attend;
 use crate::error::Result;
 use crate::parameters::{Builder, Init};
 
@@ -243,8 +244,7 @@ impl Attention {
             Ok::<_, crate::Error>(y.f_transpose(1, 2)?)
         };
         let (q, k, v) = (split(&self.q)?, split(&self.k)?, split(&self.v)?);
-        let mask = None::<&Tensor>;
-        let y = Tensor::f_scaled_dot_product_attention(&q, &k, &v, mask, 0.0, false, None, false)?;
+        let y = attend(&q, &k, &v)?;
         let y = self.out.forward(&y.f_transpose(1, 2)?.f_reshape([b, h * w, -1])?)?;
         let y = y.f_transpose(1, 2)?.f_reshape([b, c, h, w])?;
         scaled(x.f_add(&y)?, self.scale)

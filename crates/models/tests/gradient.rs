@@ -23,6 +23,9 @@ fn added(x: &Batch, h: f64, direction: &[f64]) -> Batch {
     batch(&x.iter().zip(direction).map(|(x, r)| x + h * r).collect::<Vec<_>>())
 }
 
+/// Numbers by the name of their tensor.
+type Named = Vec<(String, Vec<f64>)>;
+
 /// What is differentiated: ⟨w, v⟩ + c div v with these probes, or the exact divergence.
 struct Of {
     t: Vec<f64>,
@@ -69,7 +72,7 @@ impl Of {
     }
 
     /// Gradients for the states and for the weights by name, and the divergences.
-    fn gradients(&self, model: &Model, x: &Batch) -> (Vec<f64>, Vec<(String, Vec<f64>)>, Vec<f64>) {
+    fn gradients(&self, model: &Model, x: &Batch) -> (Vec<f64>, Named, Vec<f64>) {
         let description = model.description.as_ref().unwrap();
         let score = NetworkScore::new(&model.unet, description);
         let mut score = score.collecting(&model.parameters).unwrap();

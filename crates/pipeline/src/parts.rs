@@ -247,11 +247,10 @@ mod tests {
         vec![("rtol", format!("{rtol:?}")), ("seed", "3".into())]
     }
 
-    /// The rows of chunk c, 3 to 6 samples of 2 numbers; the sum is what a program would report.
-    fn work(samples: Range<usize>) -> Result<Array2<f64>> {
-        Ok(Array2::from_shape_fn((samples.len(), 2), |(i, j)| {
-            [f64::NAN, 1.0 / (samples.start + i + 1) as f64][j]
-        }))
+    /// Rows of two numbers for these samples.
+    fn rows(samples: &Range<usize>) -> Array2<f64> {
+        let number = |i: usize| 1.0 / (samples.start + i + 1) as f64;
+        Array2::from_shape_fn((samples.len(), 2), |(i, j)| [f64::NAN, number(i)][j])
     }
 
     #[test]
@@ -267,12 +266,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().join("l.json");
         let parts = Parts::beside(&out, (7, 3), &settings(1e-5), false).unwrap();
-        let rows = parts.chunk(1, work).unwrap();
+        let computed = parts.chunk(1, |s| Ok::<_, PartsError>(rows(&s))).unwrap();
         let again = Parts::beside(&out, (7, 3), &settings(1e-5), true).unwrap();
         assert_eq!(again.done(), [1]);
         let read = again.chunk(1, |_| Err(io_error(&out, io::ErrorKind::Other.into()))).unwrap();
         let bits = |rows: &Array2<f64>| rows.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
-        assert_eq!(bits(&rows), bits(&read));
+        assert_eq!(bits(&computed), bits(&read));
         parts.remove().unwrap();
         assert!(!folder.path().join("l.json.parts").exists());
     }
@@ -282,13 +281,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().join("l.json");
         let parts = Parts::beside(&out, (7, 3), &settings(1e-5), false).unwrap();
-        parts.chunk(0, work).unwrap();
+        parts.chunk(0, |s| Ok::<_, PartsError>(rows(&s))).unwrap();
         let other = Parts::beside(&out, (7, 3), &settings(1e-4), true).unwrap_err().to_string();
         assert!(other.contains("found rtol 1e-5, expected 0.0001"), "{other}");
         let unasked = Parts::beside(&out, (7, 3), &settings(1e-5), false).unwrap_err();
         assert!(unasked.to_string().contains("1 of 3 chunks"), "{unasked}");
         std::fs::write(folder.path().join("l.json.parts/2.npy"), "torn").unwrap();
-        let torn = parts.chunk(2, work).unwrap_err().to_string();
+        let torn = parts.chunk(2, |s| Ok::<_, PartsError>(rows(&s))).unwrap_err().to_string();
         assert!(torn.contains("2.npy is not a chunk of this run"), "{torn}");
     }
 

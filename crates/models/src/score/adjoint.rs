@@ -65,10 +65,9 @@ impl<'a> NetworkScore<'a> {
         pull.cotangent.check()?;
         let at = self.at(x, lanes)?;
         let (of_x, of_y) = self.motion(&at, pull)?;
-        let graph = {
-            let _mode = twice_differentiable();
-            Graph::new(|x| self.output(x, &at), x.tensor())?
-        };
+        let mode = twice_differentiable();
+        let graph = Graph::new(|x| self.output(x, &at), x.tensor())?;
+        drop(mode);
         let of_w = pull.cotangent.tensor().f_mul(&x.column(&of_y)?)?;
         let mut sum = self.add_gradients(&graph, |y, _| Ok(y.f_mul(&of_w)?.f_sum(None)?))?;
         divergence.fill(0.0);
@@ -81,21 +80,19 @@ impl<'a> NetworkScore<'a> {
             let axis = pull.probes.is_none().then(|| axis(x, j)).transpose()?;
             let u = axis.as_ref().or(pull.probes.and_then(|probes| probes.get(j)));
             let Some(u) = u else { continue };
-            let mut along = vec![0.0; divergence.len()];
+            let (mut along, mut squares) = (Vec::new(), vec![0.0; divergence.len()]);
             let form = |y: &Tensor, x: &Tensor| {
                 let product = product(y, x, u.tensor())?.f_mul(u.tensor())?;
                 along = Batch::row_sums(&product.f_detach()?)?;
                 Ok(product.f_mul(&factor)?.f_sum(None)?)
             };
             sum = sum.f_add(&self.add_gradients(&graph, form)?)?;
-            let mut squares = vec![0.0; divergence.len()];
             u.add_squared_norm(&mut squares);
             for (i, divergence) in divergence.iter_mut().enumerate() {
                 *divergence += share * (of_x[i] * squares[i] + of_y[i] * along[i]);
             }
         }
-        let ones = vec![1.0; of_x.len()];
-        out.combine(&[(&of_x, pull.cotangent), (&ones, &Batch::new(&sum)?)]);
+        out.combine(&[(&of_x, pull.cotangent), (&vec![1.0; of_x.len()], &Batch::new(&sum)?)]);
         out.check()
     }
 

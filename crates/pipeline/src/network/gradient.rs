@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use models::score::WeightGradients;
 use models::tch::Tensor;
 use models::{Batch, Parameters};
 use ndarray::{ArrayD, ArrayViewD, Axis, IxDyn};
@@ -48,13 +49,7 @@ impl NetworkRun<'_> {
     ) -> Result<Gradient> {
         let (sde, GradientSettings { method, grid, trace }) = (self.process()?, *settings);
         self.check_shape("the data", x.shape())?;
-        for (name, found, wanted) in [
-            ("the grid's start", grid.first(), self.t_min),
-            ("the grid's end", grid.last(), self.t_max),
-        ] {
-            let found = found.copied().unwrap_or(f64::NAN);
-            check(name, found, found.to_bits() == wanted.to_bits(), "that of the run's interval")?;
-        }
+        self.check_ends(grid)?;
         let expected = "none: a guided network is the score of no density";
         self.guidance.map_or(Ok(0.0), |w| check("guidance", w, false, expected))?;
         let (mut log_likelihood, mut values, mut sums) = (Vec::new(), Vec::new(), BTreeMap::new());
@@ -73,14 +68,7 @@ impl NetworkRun<'_> {
             let found = log_likelihood_gradient(method, data, grid, trace, &mut flow, prior)?;
             values.extend(found.gradient.to_host()?);
             log_likelihood.extend(found.log_density);
-            let collected = score.network().collected();
-            for (name, part) in collected.into_iter().flat_map(|weights| weights.iter()) {
-                let sum = match sums.remove(name) {
-                    Some(sum) => part.f_add(&sum).map_err(models::Error::from)?,
-                    None => part.shallow_clone(),
-                };
-                sums.insert(name.to_owned(), sum);
-            }
+            score.network().collected().map_or(Ok(()), |part| add(&mut sums, part))?;
         }
         let shape = |_| Error::Shape {
             what: "the gradient",
@@ -90,4 +78,28 @@ impl NetworkRun<'_> {
         let data = ArrayD::from_shape_vec(IxDyn(x.shape()), values).map_err(shape)?;
         Ok(Gradient { log_likelihood, data, weights: sums })
     }
+
+    /// Refuses a grid that is not of this run's interval.
+    fn check_ends(&self, grid: &[f64]) -> Result<()> {
+        for (name, found, wanted) in [
+            ("the grid's start", grid.first(), self.t_min),
+            ("the grid's end", grid.last(), self.t_max),
+        ] {
+            let found = found.copied().unwrap_or(f64::NAN);
+            check(name, found, found.to_bits() == wanted.to_bits(), "that of the run's interval")?;
+        }
+        Ok(())
+    }
+}
+
+/// Adds the gradients of a batch.
+fn add(sums: &mut BTreeMap<String, Tensor>, part: &WeightGradients<'_>) -> Result<()> {
+    for (name, part) in part.iter() {
+        let sum = match sums.remove(name) {
+            Some(sum) => part.f_add(&sum).map_err(models::Error::from)?,
+            None => part.shallow_clone(),
+        };
+        sums.insert(name.to_owned(), sum);
+    }
+    Ok(())
 }

@@ -22,7 +22,7 @@ use sde_core::levels::Levels;
 use crate::data::{Dequantise, Points, Source};
 use crate::flags::{Common, ModelFlags, ToleranceFlags};
 use crate::model::Described;
-use crate::parts::{self, Done, PartFlags, fingerprint};
+use crate::parts::{self, Done, Job, PartFlags, fingerprint};
 use crate::progress::Progress;
 use crate::session::Session;
 use crate::solver;
@@ -118,33 +118,13 @@ pub(crate) fn run(flags: &LikelihoodFlags, common: &Common) -> Result<(), Box<dy
         augmented: flags.method != TWO_PHASE,
     };
     let run = model.run(&session, BATCH, &tell);
-    let mut done = job.run(|samples| {
+    let done = job.run(|samples| {
         let rows = samples.start * points.draws..samples.end * points.draws;
         let found = run.likelihood_of_some(&points.x.view(), rows.clone(), &settings)?;
         Ok(rows::of_likelihoods(&points.of_samples(found, rows)))
     })?;
     progress.finish();
-
-    let report = |done: &Done| -> Result<_, Box<dyn Error>> {
-        let found: Option<Vec<_>> = done.rows.iter().map(rows::to_likelihoods).collect();
-        let found = job.samples(done).into_iter().zip(found.ok_or(parts::FOREIGN)?.concat());
-        let found: Vec<_> = found.collect();
-        let report = flags.report(&points, &found, &trace, model.interval());
-        flags.write(&session, &report)?;
-        Ok((report, found))
-    };
-    let (mut told, mut found) = report(&done)?;
-    while job.has_more(&done) {
-        done = job.run(|_| Err(parts::FOREIGN.into()))?; // all that is wanted is there
-        (told, found) = report(&done)?;
-    }
-    job.finish()?;
-    session.report(&told, &told.table())?;
-    if common.json {
-        told.advice().into_iter().for_each(|advice| session.say(&advice)); // it stands in the table for people
-    }
-    let status: Vec<_> = found.iter().map(|(_, p)| p.status).collect();
-    Ok(solver::unfinished(&status)?)
+    flags.deliver(&session, (&points, &trace, model.interval()), &job, done)
 }
 
 impl LikelihoodFlags {
@@ -187,6 +167,36 @@ impl LikelihoodFlags {
             ("levels", format!("{:?}", points.levels.map(Levels::count))),
             ("data", fingerprint(&points.x).and_numbers(&points.log_r).to_string()),
         ]
+    }
+
+    /// Writes and reports what was found.
+    fn deliver(
+        &self,
+        session: &Session<'_>,
+        (points, trace, interval): (&Points, &OwnTrace, (f64, f64)),
+        job: &Job,
+        mut done: Done,
+    ) -> Result<(), Box<dyn Error>> {
+        let report = |done: &Done| -> Result<_, Box<dyn Error>> {
+            let found: Option<Vec<_>> = done.rows.iter().map(rows::to_likelihoods).collect();
+            let found = job.samples(done).into_iter().zip(found.ok_or(parts::FOREIGN)?.concat());
+            let found: Vec<_> = found.collect();
+            let report = self.report(points, &found, trace, interval);
+            self.write(session, &report)?;
+            Ok((report, found))
+        };
+        let (mut told, mut found) = report(&done)?;
+        while job.has_more(&done) {
+            done = job.run(|_| Err(parts::FOREIGN.into()))?; // all that is wanted is there
+            (told, found) = report(&done)?;
+        }
+        job.finish()?;
+        session.report(&told, &told.table())?;
+        if session.common.json {
+            told.advice().into_iter().for_each(|advice| session.say(&advice)); // it stands in the table for people
+        }
+        let status: Vec<_> = found.iter().map(|(_, p)| p.status).collect();
+        Ok(solver::unfinished(&status)?)
     }
 
     /// Writes the files that were asked for.

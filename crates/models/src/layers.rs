@@ -7,12 +7,14 @@
 mod attention;
 pub(crate) mod fir;
 pub(crate) mod resnet;
+mod twice;
 
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 use torch_ext::packed::PackedConvolution;
 
-pub(crate) use attention::{Heads, Packed, attend};
+pub(crate) use attention::{Heads, Packed};
+pub(crate) use twice::{attend, twice_differentiable};
 
 use crate::error::{Error, Result};
 use crate::parameters::{Builder, Init, Place};

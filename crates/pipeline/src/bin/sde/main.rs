@@ -3,6 +3,7 @@
 //! * [`flags`]: what all commands share; [`session`]: the device, what is said and reported;
 //! * [`speed`]: the arithmetic and the layout of a network;
 //! * [`model`]: a network and what it means, from its own description, a scheduler's file or flags;
+//! * [`parts`]: runs in chunks; [`page`]: results as a page;
 //! * [`process`], [`scheduler`], [`solver`], [`ode`], [`data`]: what flags name;
 //! * [`sample`] with its `edit` and `inpaint`, [`likelihood`], [`flow`], [`interpolate`], [`eval`], [`train`], [`info`], [`verify`],
 //!   [`bench`]: the commands.
@@ -17,6 +18,8 @@ mod interpolate;
 mod likelihood;
 mod model;
 mod ode;
+mod page;
+mod parts;
 mod process;
 mod progress;
 mod sample;
@@ -52,7 +55,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Draws samples by the probability-flow ODE or the reverse SDE.
-    Sample(sample::SampleFlags),
+    Sample(sample::DrawFlags),
     /// Computes the log-likelihood of data by the probability-flow ODE.
     Likelihood(likelihood::LikelihoodFlags),
     /// Evaluates a network, and its product with a cotangent, on arrays from a file.

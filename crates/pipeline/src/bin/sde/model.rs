@@ -5,8 +5,9 @@ use std::path::Path;
 
 use pipeline::cli::Usage;
 use pipeline::models::unet::config::TimeEmbeddingType;
-use pipeline::models::{Architecture, Description, Forward, Label, Model};
+use pipeline::models::{Architecture, Batch, Description, Forward, Label, Model};
 use pipeline::network::{NetworkRun, sizes};
+use pipeline::parts::Fingerprint;
 use sde_core::{Prediction, Process};
 
 use crate::flags::{MeaningFlags, ModelFlags};
@@ -93,6 +94,21 @@ impl Described {
         }
         self.guidance = Some(weight).filter(|w| (w - 1.0).abs() > 0.0);
         Ok(())
+    }
+
+    /// A number that tells this network and its meaning, class and guidance from others.
+    ///
+    /// # Errors
+    /// Weights that cannot be brought to the host.
+    pub(crate) fn fingerprint(&self) -> Result<Fingerprint, Box<dyn Error>> {
+        let told = format!("{} {:?} {:?}", self.description.to_toml()?, self.class, self.guidance);
+        let mut all = Fingerprint::default().and(told.as_bytes());
+        for (name, weights) in self.model.parameters.iter() {
+            all = all
+                .and(name.as_bytes())
+                .and_numbers(&Batch::new(&weights.f_flatten(0, -1)?)?.to_host()?);
+        }
+        Ok(all)
     }
 
     /// σ/α at `t_min`.

@@ -1,0 +1,1 @@
+//! Data from files: streamed or not, a run is the same.

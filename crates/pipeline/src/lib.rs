@@ -7,7 +7,7 @@
 //! * [`bandwidth`]: a kernel density estimate fitted to held-out data; [`baseline`]: what else a model is measured against;
 //! * [`output`]: pictures and arrays on disk, whole or not at all;
 //! * [`plot`]: curves in panels, on any machine;
-//! * [`sliced`]: how far two samples are from one law;
+//! * [`sliced`], [`frechet`]: how far two samples are from one law;
 //! * [`cli`]: what the programs' command lines share.
 
 pub mod bandwidth;
@@ -15,6 +15,7 @@ pub mod baseline;
 pub mod cli;
 pub mod data;
 pub mod dequantise;
+pub mod frechet;
 pub mod host;
 #[cfg(feature = "torch")]
 pub mod network;

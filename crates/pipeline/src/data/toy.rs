@@ -141,7 +141,7 @@ mod tests {
     fn y5_densities_are_those_of_the_points() {
         let noise = Noise::new(3, Purpose::Training);
         for (name, toy) in NAMES {
-            let (n, half) = (160, 2.4);
+            let (n, half) = (200, 2.5); // whose cells end where fields do
             let side = 2.0 * half / f64::from(n);
             let (mut mass, mut entropy) = (0.0, 0.0);
             for i in 0..n * n {

@@ -140,7 +140,7 @@ fn ends(points: &[(f64, f64)], axis: usize) -> std::ops::Range<f64> {
 /// The event file of these reports.
 fn events(lines: &[Progress]) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    write_header(&mut bytes, lines.first().map_or(0.0, |line| line.time))?;
+    write_header(&mut bytes)?;
     for line in lines {
         write_scalars(&mut bytes, line.time, line.step, &line.scalars())?;
     }

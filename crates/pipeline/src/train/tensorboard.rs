@@ -3,7 +3,7 @@
 //! ```text
 //! record   length (8 bytes), its checksum (4), the event, its checksum (4); little-endian
 //! checksum ((c >> 15) | (c << 17)) + 0xa282ead8 of the CRC-32C c, modulo 2³²
-//! event    protobuf: 1 wall time (f64), 2 step (varint), 3 version (text) or 5 summary
+//! event    protobuf: 3 version (text), or 1 wall time (f64), 2 step (varint), 5 summary
 //! summary  1 value, again and again: 1 tag (text), 2 number (f32)
 //! ```
 
@@ -13,8 +13,8 @@ use std::io::{self, Write};
 ///
 /// # Errors
 /// Those of the writer.
-pub fn write_header(out: &mut impl Write, time: f64) -> io::Result<()> {
-    let mut event = stamp(time, 0);
+pub fn write_header(out: &mut impl Write) -> io::Result<()> {
+    let mut event = Vec::new();
     field(&mut event, 3, b"brain.Event:2");
     write_record(out, &event)
 }
@@ -45,10 +45,8 @@ pub fn write_scalars(
 fn stamp(time: f64, step: u64) -> Vec<u8> {
     let mut event = vec![1 << 3 | 1]; // 64 bits
     event.extend(time.to_le_bytes());
-    if step > 0 {
-        event.push(2 << 3); // a varint; 0 is what an absent one means
-        varint(&mut event, step);
-    }
+    event.push(2 << 3); // a varint
+    varint(&mut event, step);
     event
 }
 
@@ -89,11 +87,10 @@ mod tests {
     #[test]
     fn records_are_those_of_tensorboard() {
         let mut file = Vec::new();
-        write_header(&mut file, 1.5).unwrap();
+        write_header(&mut file).unwrap();
         write_scalars(&mut file, 2.5, 300, &[("loss", 0.25)]).unwrap();
         let hex: String = file.iter().map(|b| format!("{b:02x}")).collect();
-        let header =
-            "1800000000000000a37f4b2209000000000000f83f1a0d627261696e2e4576656e743a322a28646c";
+        let header = "0f000000000000006d532b091a0d627261696e2e4576656e743a32fc985129";
         let loss = "1b000000000000001a0d9e1309000000000000044010ac022a0d0a0b0a046c6f7373150000803e205d3896";
         assert_eq!(hex, format!("{header}{loss}"));
     }

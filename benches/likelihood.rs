@@ -85,7 +85,7 @@ fn likelihoods(
     let sde = &*description.process;
     let values: Vec<f64> = x.iter().copied().collect();
     let x = Batch::from_host(&values, &sizes(x.shape()), Device::Cpu)?;
-    let mut flow = Reverse::probability_flow(sde, NetworkScore::new(&model.unet, description));
+    let mut flow = Reverse::probability_flow(sde, NetworkScore::new(&*model.network, description));
     let prior = |z: &Batch, out: &mut [f64]| log_normal(z, sde.sigma(sde.end()), out);
     let span = (description.t_min, sde.end());
     Ok(log_likelihood(&RK45, x, span, options, &mut flow, prior)?.samples)

@@ -113,7 +113,7 @@ fn likelihoods(
     flags: &Flags,
 ) -> Result<Vec<LogLikelihood>, Box<dyn Error>> {
     let run = NetworkRun {
-        unet: &model.unet,
+        network: &*model.network,
         description,
         class: None,
         guidance: None,

@@ -34,7 +34,7 @@ pub(crate) fn run(flags: &Flags, path: &Path) -> Result<(), Box<dyn Error>> {
         bar.set_position(done as u64); // the whole samples of the run in progress
     };
     let run = NetworkRun {
-        unet: &model.unet,
+        network: &*model.network,
         description,
         class: None,
         guidance: None,

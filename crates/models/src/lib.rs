@@ -3,7 +3,8 @@
 //! In reading order:
 //!
 //! * [`batch`]: a libtorch tensor as a batch of samples;
-//! * [`unet`]: the network, in the format of diffusers; [`parameters`]: its tensors by name;
+//! * [`network`]: what a network is; [`architecture`]: those that are built here; [`parameters`]: their tensors by name;
+//! * [`unet`]: the U-Nets of diffusers; [`mlp`]: a perceptron for vectors;
 //! * [`description`]: what a network was trained to say, and about which process;
 //! * [`model`]: both together, in files that describe themselves; [`report`]: how a file can be wrong;
 //! * [`score`]: the network as a [`Score`](sde_core::Score), with value and divergence from one pass;
@@ -11,12 +12,16 @@
 
 #![expect(clippy::cast_possible_wrap, reason = "sizes of tensors are far below 2^63")]
 
+pub mod architecture;
 pub mod batch;
 pub mod description;
 pub mod ema;
 pub mod error;
+mod layers;
+pub mod mlp;
 pub mod model;
 mod names;
+pub mod network;
 pub mod parameters;
 pub mod report;
 pub mod score;
@@ -25,11 +30,14 @@ pub mod vjp;
 
 pub use {sde_core, tch, torch_ext}; // whose types stand in this crate's signatures
 
+pub use architecture::Architecture;
 pub use batch::Batch;
 pub use description::{Description, Forward, Label};
 pub use ema::{Decay, Ema};
 pub use error::{Error, Result};
+pub use mlp::{Mlp, MlpConfig};
 pub use model::Model;
+pub use network::{Classes, FromFn, Input, Network};
 pub use parameters::Parameters;
 pub use score::NetworkScore;
 pub use unet::{UNet, UNetConfig};

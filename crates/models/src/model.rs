@@ -18,12 +18,13 @@ use tch::{Device, Kind, Tensor};
 use torch_ext::Weights;
 use torch_ext::weights::{write_weights, write_whole};
 
+use crate::architecture::Architecture;
 use crate::description::Description;
 use crate::error::{Error, Result};
 use crate::names::by_current;
+use crate::network::Network;
 use crate::parameters::Parameters;
 use crate::report::Mismatch;
-use crate::unet::{UNet, UNetConfig};
 
 /// Names of the files.
 const CONFIG: &str = "config.json";
@@ -35,7 +36,9 @@ const DESCRIPTION: &str = "sde.toml";
 #[derive(Debug)]
 pub struct Model {
     /// The network, connected to `parameters`.
-    pub unet: UNet,
+    pub network: Box<dyn Network>,
+    /// How it is built.
+    pub architecture: Architecture,
     /// Its weights.
     pub parameters: Parameters,
     /// What they mean; `None` for a directory that does not say.
@@ -48,21 +51,27 @@ impl Model {
     /// # Errors
     /// A weight that is not there.
     pub fn new(
-        config: &UNetConfig,
+        architecture: impl Into<Architecture>,
         parameters: Parameters,
         description: Option<Description>,
     ) -> Result<Self> {
-        let unet = parameters.connect(|b| UNet::new(config, b))?;
-        Ok(Self { unet, parameters, description })
+        let architecture = architecture.into();
+        let network = parameters.connect(|b| architecture.build(b))?;
+        Ok(Self { network, architecture, parameters, description })
     }
 
     /// A network before training; equal seeds give equal weights.
     ///
     /// # Errors
-    /// No memory.
-    pub fn fresh(config: &UNetConfig, description: Description, seed: u64) -> Result<Self> {
-        let parameters = Parameters::fresh(&UNet::layout(config)?, seed, Device::Cpu)?;
-        Self::new(config, parameters, Some(description))
+    /// Entries of the configuration that cannot be built together, or no memory.
+    pub fn fresh(
+        architecture: impl Into<Architecture>,
+        description: Description,
+        seed: u64,
+    ) -> Result<Self> {
+        let architecture = architecture.into();
+        let parameters = Parameters::fresh(&architecture.layout()?, seed, Device::Cpu)?;
+        Self::new(architecture, parameters, Some(description))
     }
 
     /// Reads a model: a directory, or a safetensors file that carries its description.
@@ -74,7 +83,7 @@ impl Model {
         let (config, weights, description) =
             if path.is_dir() { directory(path)? } else { file(path)? };
         let parameters = load(&weights, &config, device)?;
-        Self::new(&config, parameters, description)
+        Self::new(config, parameters, description)
     }
 
     /// Writes the three files into a directory, which is made if need be, each whole or not at all; the weights last.
@@ -82,7 +91,7 @@ impl Model {
     /// # Errors
     /// A file that cannot be written.
     pub fn save(&self, folder: impl AsRef<Path>) -> Result<()> {
-        save(folder.as_ref(), self.unet.config(), self.description.as_ref(), &self.parameters)
+        save(folder.as_ref(), &self.architecture, self.description.as_ref(), &self.parameters)
     }
 }
 
@@ -92,7 +101,7 @@ impl Model {
 /// As [`Model::save`].
 pub fn save(
     folder: &Path,
-    config: &UNetConfig,
+    config: &Architecture,
     description: Option<&Description>,
     parameters: &Parameters,
 ) -> Result<()> {
@@ -111,7 +120,7 @@ pub fn save(
     Ok(write_weights(folder.join(WEIGHTS), parameters.iter(), &metadata)?)
 }
 
-type Parts = (UNetConfig, Weights, Option<Description>);
+type Parts = (Architecture, Weights, Option<Description>);
 
 fn directory(path: &Path) -> Result<Parts> {
     let inner = path.join("unet"); // a pipeline of diffusers
@@ -127,7 +136,7 @@ fn directory(path: &Path) -> Result<Parts> {
             return Err(Error::NoModel { path: folder, what });
         }
     }
-    let config = UNetConfig::read(&folder.join(CONFIG))?;
+    let config = Architecture::read(&folder.join(CONFIG))?;
     let description = [&folder, path].map(|place| place.join(DESCRIPTION));
     let description = description.iter().find(|file| file.exists());
     let description = description.map(|file| Description::read(file)).transpose()?;
@@ -142,15 +151,15 @@ fn file(path: &Path) -> Result<Parts> {
         );
         return Err(Error::NoModel { path: path.into(), what });
     };
-    let config = UNetConfig::parse(config).map_err(|e| e.in_file(path))?;
+    let config = Architecture::parse(config).map_err(|e| e.in_file(path))?;
     let description = weights.metadata(DESCRIPTION).map(Description::parse).transpose();
     let description = description.map_err(|e| e.in_file(path))?;
     Ok((config, weights, description))
 }
 
 /// The weights of a network in f32, after comparing names and shapes both ways.
-fn load(weights: &Weights, config: &UNetConfig, device: Device) -> Result<Parameters> {
-    let layout = UNet::layout(config)?;
+fn load(weights: &Weights, config: &Architecture, device: Device) -> Result<Parameters> {
+    let layout = config.layout()?;
     let shapes = weights.shapes();
     let names = by_current(shapes.keys().cloned());
     let found = names.iter().map(|(name, stored)| (name.clone(), shapes[stored].clone()));
@@ -162,6 +171,6 @@ fn load(weights: &Weights, config: &UNetConfig, device: Device) -> Result<Parame
         let tensor = weights.tensor(stored, Some(Kind::Float), device)?;
         Ok::<(String, Tensor), Error>((name, tensor))
     };
-    let tensors = layout.into_iter().map(|entry| read(entry.name)).collect::<Result<_>>()?;
-    Ok(Parameters::from_map(tensors))
+    let tensors = layout.iter().map(|entry| read(entry.name.clone())).collect::<Result<_>>()?;
+    Ok(Parameters::from_map(tensors, &layout))
 }

@@ -3,7 +3,7 @@
 //! A network is built by asking a [`Builder`] for each of its tensors by name and shape. The same walk lists them
 //! ([`Layout`]) and connects them, so the list cannot differ from the network.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sde_core::{Noise, Purpose};
 use tch::{Device, Kind, Tensor};
@@ -15,6 +15,8 @@ use crate::error::{Error, Result};
 pub enum Init {
     /// Uniform on ±bound: `bound = 1/√fan_in` for weights and biases (`PyTorch`'s rule).
     Uniform(f64),
+    /// Normal with mean 0 and this standard deviation.
+    Normal(f64),
     /// All the same.
     Constant(f64),
 }
@@ -28,6 +30,8 @@ pub struct Entry {
     pub shape: Vec<usize>,
     /// Its value before training.
     pub init: Init,
+    /// Whether training leaves it as it is.
+    pub frozen: bool,
 }
 
 /// All tensors of a network, in the order in which it is built.
@@ -36,6 +40,7 @@ pub type Layout = Vec<Entry>;
 /// Hands a network its tensors.
 pub struct Builder<'a> {
     fetch: &'a mut dyn FnMut(Entry) -> Result<Tensor>,
+    place: (Kind, Device),
 }
 
 impl std::fmt::Debug for Builder<'_> {
@@ -45,9 +50,14 @@ impl std::fmt::Debug for Builder<'_> {
 }
 
 impl<'a> Builder<'a> {
-    /// A builder that gets tensors from `fetch`.
-    pub fn new(fetch: &'a mut dyn FnMut(Entry) -> Result<Tensor>) -> Self {
-        Self { fetch }
+    /// A builder that gets tensors from `fetch`; they have this kind and device.
+    pub fn new(fetch: &'a mut dyn FnMut(Entry) -> Result<Tensor>, place: (Kind, Device)) -> Self {
+        Self { fetch, place }
+    }
+
+    /// Kind and device of the tensors, for constants beside them.
+    pub fn place(&self) -> (Kind, Device) {
+        self.place
     }
 
     /// The tensor of this name.
@@ -55,8 +65,20 @@ impl<'a> Builder<'a> {
     /// # Errors
     /// Where it comes from has none.
     pub fn tensor(&mut self, name: String, shape: &[i64], init: Init) -> Result<Tensor> {
+        self.entry(name, shape, init, false)
+    }
+
+    /// One that training leaves as it is.
+    ///
+    /// # Errors
+    /// As [`tensor`](Self::tensor).
+    pub fn frozen(&mut self, name: String, shape: &[i64], init: Init) -> Result<Tensor> {
+        self.entry(name, shape, init, true)
+    }
+
+    fn entry(&mut self, name: String, shape: &[i64], init: Init, frozen: bool) -> Result<Tensor> {
         let shape = shape.iter().map(|&n| usize::try_from(n).unwrap_or(0)).collect();
-        (self.fetch)(Entry { name, shape, init })
+        (self.fetch)(Entry { name, shape, init, frozen })
     }
 }
 
@@ -70,13 +92,17 @@ pub fn layout<N>(build: impl FnOnce(&mut Builder<'_>) -> Result<N>) -> Result<La
         entries.push(entry);
         Ok(Tensor::new())
     };
-    build(&mut Builder::new(&mut list))?;
+    build(&mut Builder::new(&mut list, (Kind::Float, Device::Cpu)))?;
     Ok(entries)
 }
 
-/// Tensors by name. Clones share their memory.
+/// Tensors by name, which may be shared with a network.
 #[derive(Debug)]
-pub struct Parameters(BTreeMap<String, Tensor>);
+pub struct Parameters {
+    tensors: BTreeMap<String, Tensor>,
+    /// Names of those that training leaves as they are.
+    frozen: BTreeSet<String>,
+}
 
 impl Parameters {
     /// Values before training, the same for a seed on every machine: tensor i draws from the keyed noise of sample i.
@@ -93,17 +119,23 @@ impl Parameters {
                     noise.uniform(i, 0, &mut values);
                     values.iter_mut().for_each(|u| *u = bound * (2.0 * *u - 1.0));
                 }
+                Init::Normal(deviation) => {
+                    noise.normal(i, 0, &mut values);
+                    values.iter_mut().for_each(|x| *x *= deviation);
+                }
             }
             let shape: Vec<i64> = entry.shape.iter().map(|&n| n as i64).collect();
             let tensor = Tensor::f_from_slice(&values)?.f_reshape(&shape)?;
             Ok((entry.name.clone(), tensor.f_to_kind(Kind::Float)?.f_to_device(device)?))
         };
-        (0..).zip(layout).map(draw).collect::<Result<_>>().map(Self)
+        let tensors = (0..).zip(layout).map(draw).collect::<Result<_>>()?;
+        Ok(Self::from_map(tensors, layout))
     }
 
-    /// Values made elsewhere.
-    pub fn from_map(tensors: BTreeMap<String, Tensor>) -> Self {
-        Self(tensors)
+    /// Values made elsewhere, for a network of this layout.
+    pub fn from_map(tensors: BTreeMap<String, Tensor>, layout: &Layout) -> Self {
+        let frozen = layout.iter().filter(|e| e.frozen).map(|e| e.name.clone()).collect();
+        Self { tensors, frozen }
     }
 
     /// Connects a network to these tensors: they are shared with it, not copied.
@@ -111,7 +143,7 @@ impl Parameters {
     /// # Errors
     /// Those of `build`; a tensor that is not here.
     pub fn connect<N>(&self, build: impl FnOnce(&mut Builder<'_>) -> Result<N>) -> Result<N> {
-        let mut share = |entry: Entry| match self.0.get(&entry.name) {
+        let mut share = |entry: Entry| match self.tensors.get(&entry.name) {
             Some(tensor) => Ok(tensor.shallow_clone()),
             None => Err(Error::Config {
                 key: entry.name,
@@ -119,22 +151,32 @@ impl Parameters {
                 expected: format!("one of the shape {:?}", entry.shape),
             }),
         };
-        build(&mut Builder::new(&mut share))
+        let largest = self.tensors.values().max_by_key(|t| t.numel());
+        let place = match largest {
+            Some(t) => (t.f_kind()?, t.device()),
+            None => (Kind::Float, Device::Cpu),
+        };
+        build(&mut Builder::new(&mut share, place))
     }
 
     /// Names and tensors, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
-        self.0.iter().map(|(name, tensor)| (name.as_str(), tensor))
+        self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor))
     }
 
     /// The tensors, in the order of their names.
     pub fn tensors(&self) -> Vec<&Tensor> {
-        self.0.values().collect()
+        self.tensors.values().collect()
+    }
+
+    /// Those that training moves, sorted by name.
+    pub fn trainable(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.iter().filter(|(name, _)| !self.frozen.contains(*name))
     }
 
     /// How many numbers there are.
     pub fn count(&self) -> usize {
-        self.0.values().map(Tensor::numel).sum()
+        self.tensors.values().map(Tensor::numel).sum()
     }
 
     /// A copy with memory of its own, outside any graph.
@@ -147,14 +189,15 @@ impl Parameters {
             copy.f_copy_(&t.f_detach()?)?;
             Ok((name.clone(), copy))
         };
-        self.0.iter().map(copy).collect::<Result<_>>().map(Self)
+        let tensors = self.tensors.iter().map(copy).collect::<Result<_>>()?;
+        Ok(Self { tensors, frozen: self.frozen.clone() })
     }
 
-    /// Makes gradients of these tensors available, as training needs.
+    /// Makes gradients of the tensors that training moves available.
     ///
     /// # Errors
     /// A tensor of a kind without gradients.
     pub fn track_gradients(&self) -> Result<()> {
-        self.0.values().try_for_each(|t| Ok(t.f_set_requires_grad(true).map(drop)?))
+        self.trainable().try_for_each(|(_, t)| Ok(t.f_set_requires_grad(true).map(drop)?))
     }
 }

@@ -105,6 +105,7 @@ mod tests {
             name: (*name).into(),
             shape: shape.to_vec(),
             init: Init::Constant(0.0),
+            frozen: false,
         };
         entries.iter().map(entry).collect()
     }

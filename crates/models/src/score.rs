@@ -26,13 +26,13 @@ use torch_ext::catch;
 use crate::batch::Batch;
 use crate::description::Description;
 use crate::error::{Error, Result};
-use crate::unet::{Input, UNet};
+use crate::network::{Classes, Input, Network};
 use crate::vjp::Graph;
 
 /// A network under the process that it was trained on.
 #[derive(Debug)]
 pub struct NetworkScore<'a> {
-    unet: &'a UNet,
+    network: &'a dyn Network,
     description: &'a Description,
     class: Option<i64>,
     /// w of (N2).
@@ -56,13 +56,13 @@ struct Factors {
 
 impl<'a> NetworkScore<'a> {
     /// The network as it is sampled from: no gradients of its weights, no dropout.
-    pub fn new(unet: &'a UNet, description: &'a Description) -> Self {
-        Self { unet, description, class: None, guidance: None, train: false }
+    pub fn new(network: &'a dyn Network, description: &'a Description) -> Self {
+        Self { network, description, class: None, guidance: None, train: false }
     }
 
     /// The network in training: dropout drops, and values are part of the graph of its weights.
-    pub fn in_training(unet: &'a UNet, description: &'a Description) -> Self {
-        Self { train: true, ..Self::new(unet, description) }
+    pub fn in_training(network: &'a dyn Network, description: &'a Description) -> Self {
+        Self { train: true, ..Self::new(network, description) }
     }
 
     /// The same network, told that every sample is of this class.
@@ -103,8 +103,8 @@ impl<'a> NetworkScore<'a> {
             self.guided_output(x, &at.labels, weight)?
         } else {
             let class = self.class.map(|class| vec![class; at.labels.len()]);
-            let class = class.as_deref();
-            self.unet.forward(Input { x, label: &at.labels, class, train: self.train })?
+            let class = class.as_deref().map(Classes::Labels);
+            self.network.forward(Input { x, label: &at.labels, class, train: self.train })?
         };
         if y.size() != x.size() {
             let expected = format!("{:?}, that of the sample", x.size());
@@ -118,7 +118,7 @@ impl<'a> NetworkScore<'a> {
         let refuse = |found: String, expected: String| {
             Err(Error::Config { key: "the class of guidance".into(), found, expected })
         };
-        let (class, none) = match (self.class, self.unet.config().num_class_embeds) {
+        let (class, none) = match (self.class, self.network.classes()) {
             (_, None) => return refuse("none".into(), "a network with a class table".into()),
             (Some(class), Some(n)) if (0..n - 1).contains(&class) => (class, n - 1),
             (class, Some(n)) => {
@@ -131,7 +131,8 @@ impl<'a> NetworkScore<'a> {
         let both = [vec![class; n], vec![none; n]].concat();
         let x = &Tensor::f_cat(&[x, x], 0)?;
         let label = &[labels, labels].concat();
-        let y = self.unet.forward(Input { x, label, class: Some(&both), train: self.train })?;
+        let class = Some(Classes::Labels(&both));
+        let y = self.network.forward(Input { x, label, class, train: self.train })?;
         let rows = labels.len() as i64;
         let (of_class, of_none) = (y.f_narrow(0, 0, rows)?, y.f_narrow(0, rows, rows)?);
         Ok(of_none.f_add(&of_class.f_sub(&of_none)?.f_mul(&Tensor::from(weight))?)?)

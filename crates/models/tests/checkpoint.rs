@@ -40,7 +40,7 @@ fn open(path: impl AsRef<Path>) -> models::Result<Model> {
 }
 
 fn same(a: &Model, b: &Model) {
-    assert_eq!(a.unet.config(), b.unet.config());
+    assert_eq!(a.architecture, b.architecture);
     let toml = |m: &Model| m.description.as_ref().map(|d| d.to_toml().unwrap());
     assert_eq!(toml(a), toml(b));
     let tensors = |m: &Model| -> BTreeMap<String, (Vec<i64>, Vec<f64>)> {
@@ -259,8 +259,8 @@ fn a_failed_save_leaves_no_part_of_a_file() {
     let mut weights: BTreeMap<_, _> = weights.collect();
     let complex = Tensor::from(1.0).f_to_kind(Kind::ComplexDouble).unwrap();
     weights.insert("conv_in.bias".into(), complex);
-    let parameters = models::Parameters::from_map(weights);
-    let config = model.unet.config();
+    let config = &model.architecture;
+    let parameters = models::Parameters::from_map(weights, &config.layout().unwrap());
     models::model::save(folder.path(), config, model.description.as_ref(), &parameters)
         .unwrap_err();
     assert_eq!(names(folder.path()), FILES);

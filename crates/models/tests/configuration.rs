@@ -7,15 +7,15 @@
 mod common;
 
 use common::{CASES, CONFIG, PREDICTIONS, describe, sentence};
-use models::{Description, UNetConfig};
+use models::{Architecture, Description, UNetConfig};
 
 /// From, to, and what the sentence says.
-const WRONG: [(&str, &str, &str); 16] = [
+const WRONG: [(&str, &str, &str); 22] = [
     ("\"AttnDownBlock2D\"", "\"CrossAttnDownBlock2D\"", "unknown variant `CrossAttnDownBlock2D`"),
     (
-        "\"AttnDownBlock2D\"",
+        "\"DownBlock2D\"",
         "\"SkipDownBlock2D\"",
-        "down_block_types: found \"SkipDownBlock2D\", expected \"DownBlock2D\" or \"AttnDownBlock2D\"",
+        "in_channels: found 1, expected 3, as its Skip blocks have it",
     ),
     (
         "[8, 16]",
@@ -27,22 +27,22 @@ const WRONG: [(&str, &str, &str); 16] = [
     (
         "[8, 16]",
         "[8, 18]",
-        "block_out_channels: found 18, expected positive multiples of norm_num_groups = 4",
+        "mid_block.attentions.0.group_norm of the network: found 18 channels in 4 groups, expected groups of equal size",
     ),
     (
         "\"norm_num_groups\": 4",
         "\"norm_num_groups\": 0",
-        "norm_num_groups: found 0, expected a positive number",
+        "norm_num_groups: found 0, expected a positive number or null",
     ),
     (
         "\"norm_num_groups\": 4",
         "\"norm_num_groups\": 4, \"attn_norm_num_groups\": 3",
-        "attn_norm_num_groups: found 3, expected null or a divisor of 16",
+        "mid_block.attentions.0.group_norm of the network: found 16 channels in 3 groups",
     ),
     (
         "\"norm_num_groups\": 4",
-        "\"norm_num_groups\": 4, \"time_embedding_type\": \"fourier\"",
-        "time_embedding_type: found \"fourier\", expected \"positional\"",
+        "\"norm_num_groups\": 4, \"time_embedding_type\": \"learned\"",
+        "num_train_timesteps: found null, expected the rows of the learned table of times",
     ),
     (
         "\"norm_num_groups\": 4",
@@ -74,6 +74,32 @@ const WRONG: [(&str, &str, &str); 16] = [
         "\"in_channels\": \"one\"",
         "invalid type: string \"one\", expected i64",
     ),
+    (
+        "\"AttnDownBlock2D\"",
+        "\"UpBlock2D\"",
+        "down_block_types: found \"UpBlock2D\", expected blocks of the way down",
+    ),
+    (
+        "\"norm_num_groups\": 4",
+        "\"norm_num_groups\": null",
+        "norm_num_groups: found null, expected a number for \"DownBlock2D\"",
+    ),
+    (
+        "\"attention_head_dim\": 4",
+        "\"attention_head_dim\": 32",
+        "attention_head_dim: found 32, expected at most 16, the channels of",
+    ),
+    (
+        "\"in_channels\": 1",
+        "\"class_embed_type\": \"projection\", \"in_channels\": 1",
+        "unknown variant `projection`, expected `timestep` or `identity`",
+    ),
+    (
+        "\"AttnUpBlock2D\"",
+        "\"AttnSkipUpBlock2D\"",
+        "up_block_types: found \"UpBlock2D\", expected Skip blocks alone between a Skip block and the finest",
+    ),
+    ("\"in_channels\": 1", "\"_class_name\": \"Mlp\", \"dimension\": 2", "unknown field"),
     ("{", "[", "expected"),
 ];
 
@@ -81,7 +107,7 @@ const WRONG: [(&str, &str, &str); 16] = [
 fn a_wrong_configuration_is_one_sentence() {
     for (from, to, expected) in WRONG {
         assert!(CONFIG.contains(from), "{from}");
-        let text = sentence(UNetConfig::parse(&CONFIG.replacen(from, to, 1)).unwrap_err());
+        let text = sentence(Architecture::parse(&CONFIG.replacen(from, to, 1)).unwrap_err());
         assert!(text.contains(expected), "{text}");
     }
 }
@@ -93,7 +119,7 @@ fn an_absent_head_width_is_eight_and_null_is_one_head() {
     assert_eq!(width(&CONFIG.replace("\"attention_head_dim\": 4,", "")), Some(8));
     let null = CONFIG.replace("\"attention_head_dim\": 4", "\"attention_head_dim\": null");
     assert_eq!(width(&null), None);
-    let again = UNetConfig::parse(&null).unwrap().to_json().unwrap();
+    let again = Architecture::parse(&null).unwrap().to_json().unwrap();
     assert_eq!(width(&again), None, "it survives being written");
 }
 
@@ -108,7 +134,33 @@ fn swish_is_silu_and_unknown_keys_stay() {
     assert!(with("\"act_fn\": \"relu\"") != UNetConfig::parse(CONFIG).unwrap());
     let other = with("\"_diffusers_version\": \"0.42.1\"");
     assert_eq!(other.others.keys().collect::<Vec<_>>(), ["_diffusers_version"]);
-    assert_eq!(UNetConfig::parse(&other.to_json().unwrap()).unwrap(), other);
+    assert_eq!(
+        UNetConfig::parse(&Architecture::from(other.clone()).to_json().unwrap()).unwrap(),
+        other
+    );
+}
+
+/// The names and block types of the files of 2022 are read as today's; where both stand, today's wins.
+#[test]
+fn names_of_2022_are_todays() {
+    let old = [
+        ("block_out_channels", "block_channels"),
+        ("layers_per_block", "num_res_blocks"),
+        ("norm_num_groups", "resnet_num_groups"),
+        ("attention_head_dim", "num_head_channels"),
+        ("down_block_types", "down_blocks"),
+        ("up_block_types", "up_blocks"),
+        ("\"AttnDownBlock2D", "\"UNetResAttnDownBlock2D"),
+        ("\"UpBlock2D", "\"UNetResUpBlock2D"),
+    ];
+    let text = old.iter().fold(CONFIG.to_owned(), |text, (today, then)| {
+        assert!(text.contains(today));
+        text.replace(today, then)
+    });
+    let config = UNetConfig::parse(CONFIG).unwrap();
+    assert_eq!(UNetConfig::parse(&text).unwrap(), config);
+    let both = CONFIG.replace("\"in_channels\"", "\"num_res_blocks\": 7, \"in_channels\"");
+    assert_eq!(UNetConfig::parse(&both).unwrap(), config);
 }
 
 /// Every description of this suite survives being written.

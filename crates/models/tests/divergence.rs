@@ -9,8 +9,8 @@ use common::{
     CASES, PREDICTIONS, VP, apart, coefficients, describe, lanes, model, noised, numbers, sentence,
     times,
 };
+use models::Input;
 use models::tch::{Device, Kind, Tensor};
-use models::unet::Input;
 use models::{Batch, Model, NetworkScore, Result, vjp};
 use sde_core::score::Field;
 use sde_core::{Divergence, Noise, Prediction, Purpose, Score};
@@ -24,7 +24,7 @@ fn batch(x: &[f64]) -> Batch {
 /// D, s and their divergences on the host.
 fn evaluate(model: &Model, x: &Batch, t: &[f64], samples: &[u64]) -> (Field<Vec<f64>>, Divergence) {
     let (mut out, mut divergence) = (Field::like(x), Divergence::default());
-    let mut score = NetworkScore::new(&model.unet, model.description.as_ref().unwrap());
+    let mut score = NetworkScore::new(&*model.network, model.description.as_ref().unwrap());
     score.evaluate_with_divergence(x, lanes(t, samples), &mut out, &mut divergence).unwrap();
     let (denoised, score) = (out.denoised.to_host().unwrap(), out.score.to_host().unwrap());
     (Field { denoised, score }, divergence)
@@ -48,7 +48,7 @@ fn noise_network() -> (Model, Batch, Vec<f64>) {
 /// The network's output for one row, f64 to f64.
 fn output(model: &Model, x: &Tensor, t: f64) -> Result<Tensor> {
     let (x, label) = (&x.f_to_kind(Kind::Float)?, [999.0 * t]);
-    let y = model.unet.forward(Input { x, label: &label, class: None, train: false })?;
+    let y = model.network.forward(Input { x, label: &label, class: None, train: false })?;
     Ok(y.f_to_kind(Kind::Double)?)
 }
 
@@ -110,7 +110,7 @@ fn both_divergences_are_those_of_the_values() {
             })
             .collect();
         let mut out = Field::like(&batch(&moved));
-        let mut score = NetworkScore::new(&model.unet, model.description.as_ref().unwrap());
+        let mut score = NetworkScore::new(&*model.network, model.description.as_ref().unwrap());
         score.evaluate(&batch(&moved), lanes(&[t[0]; 128], &[0; 128]), &mut out).unwrap();
         for (found, values) in [(exact.denoised[0], &out.denoised), (exact.score[0], &out.score)] {
             let v = values.to_host().unwrap();
@@ -132,7 +132,7 @@ fn the_value_is_the_same_with_and_without_divergence() {
     let with = evaluate(&model, &x, &t, &SAMPLES).0;
     let with_forms = forms(&model, &x, &t, &[batch(&[1.0; 256])]).unwrap().0;
     let mut out = Field::like(&x);
-    let mut score = NetworkScore::new(&model.unet, model.description.as_ref().unwrap());
+    let mut score = NetworkScore::new(&*model.network, model.description.as_ref().unwrap());
     score.evaluate(&x, lanes(&t, &SAMPLES), &mut out).unwrap();
     for (with, forms, without) in [
         (with.denoised, with_forms.denoised, out.denoised),
@@ -153,7 +153,7 @@ fn forms(
     probes: &[Batch],
 ) -> sde_core::Result<(Field<Batch>, Vec<Divergence>)> {
     let (mut out, mut forms) = (Field::like(x), vec![Divergence::default(); probes.len()]);
-    let mut score = NetworkScore::new(&model.unet, model.description.as_ref().unwrap());
+    let mut score = NetworkScore::new(&*model.network, model.description.as_ref().unwrap());
     score.evaluate_with_forms(x, lanes(t, &SAMPLES), probes, &mut out, &mut forms)?;
     Ok((out, forms))
 }
@@ -214,7 +214,7 @@ fn probes_that_do_not_fit_are_refused() {
         text.contains("the cotangent has the shape [1, 1, 8, 8], expected [4, 1, 8, 8]"),
         "{text}"
     );
-    let mut score = NetworkScore::new(&model.unet, model.description.as_ref().unwrap());
+    let mut score = NetworkScore::new(&*model.network, model.description.as_ref().unwrap());
     let (u, mut out) = ([batch(&[1.0; 256])], Field::like(&x));
     let none = score.evaluate_with_forms(&x, lanes(&t, &SAMPLES), &u, &mut out, &mut []);
     assert!(sentence(none.unwrap_err()).contains("the forms has the shape [0], expected [1]"));

@@ -18,7 +18,7 @@ fn parameters(seed: u64) -> Parameters {
         tensor.f_reshape(shape).unwrap()
     };
     let named = [("a", tensor(seed, &[2, 3])), ("b", tensor(seed + 500, &[4]))];
-    Parameters::from_map(named.map(|(name, t)| (name.to_owned(), t)).into())
+    Parameters::from_map(named.map(|(name, t)| (name.to_owned(), t)).into(), &Vec::new())
 }
 
 fn flat(parameters: &Parameters) -> Vec<f64> {
@@ -58,7 +58,7 @@ fn the_average_follows_its_formula() {
 fn the_warm_up_ends_at_the_decay() {
     let of = |x: f64| {
         let tensor = Tensor::f_from_slice(&[x as f32]).unwrap();
-        Parameters::from_map([("a".to_owned(), tensor)].into())
+        Parameters::from_map([("a".to_owned(), tensor)].into(), &Vec::new())
     };
     for (k, expected) in
         [(1, 2.0 / 11.0), (10, 11.0 / 20.0), (80, 0.9), (81, 0.9), (1_000_000, 0.9)]
@@ -111,7 +111,7 @@ fn a_decay_out_of_range_and_other_parameters_are_refused() {
             parameters(2).iter().map(|(n, t)| (n.to_owned(), t.shallow_clone())).collect();
         change(&mut named);
         let mut ema = Ema::new(&parameters(1), Exponential(0.9)).unwrap();
-        let text = sentence(ema.update(&Parameters::from_map(named), 1).unwrap_err());
+        let text = sentence(ema.update(&Parameters::from_map(named, &Vec::new()), 1).unwrap_err());
         assert_eq!(flat(ema.average()), flat(&parameters(1)), "nothing is half updated");
         text
     };
@@ -135,7 +135,7 @@ fn m13_a_power_average_has_its_profile() {
         let of = |k: u64| {
             let x = k as f64 / n as f64;
             let tensor = Tensor::f_from_slice(&[x as f32, (x * x) as f32]).unwrap();
-            Parameters::from_map([("a".to_owned(), tensor)].into())
+            Parameters::from_map([("a".to_owned(), tensor)].into(), &Vec::new())
         };
         let mut ema = Ema::new(&of(0), decay).unwrap();
         (1..=n).for_each(|k| ema.update(&of(k), k).unwrap());

@@ -25,7 +25,7 @@ fn n2_one_pass_is_two_scores() {
         let x = noised(4, &coefficients(description, &t));
         let at = lanes(&t, &[0, 1, 2, 3]);
         let probe = Batch::from_host(&normals(8, 256), &[4, 1, 8, 8], Device::Cpu).unwrap();
-        let of = |class| NetworkScore::new(&model.unet, description).of_class(Some(class));
+        let of = |class| NetworkScore::new(&*model.network, description).of_class(Some(class));
         let mut one = of(1).guided(Some(2.5));
         let mut two = ClassifierFree::new(of(1), of(2), 2.5).unwrap();
         let (mut a, mut b) = (Field::like(&x), Field::like(&x));
@@ -63,7 +63,7 @@ fn guidance_without_a_class_for_none_is_refused() {
         let x = Batch::from_host(&normals(1, 64), &[1, 1, 8, 8], Device::Cpu).unwrap();
         let description = model.description.as_ref().unwrap();
         let mut score =
-            NetworkScore::new(&model.unet, description).of_class(class).guided(Some(2.0));
+            NetworkScore::new(&*model.network, description).of_class(class).guided(Some(2.0));
         let error = score.evaluate(&x, lanes(&[0.5], &[0]), &mut Field::like(&x)).unwrap_err();
         let text = sentence(error);
         assert!(text.contains(want), "{text}");
@@ -79,12 +79,12 @@ fn h3_known_elements_of_a_batch_stand_in_d() {
     let (data, mask) = (normals(2, 192), [[1.0; 32], [0.0; 32]].concat().repeat(3));
     let mut known = Known::new(batch(&data, 3), batch(&mask, 3), vec![5, 6, 7]).unwrap();
     let guide = |_: &Batch, at: Lanes<'_>, d: &mut Batch| known.project(at, d);
-    let score = NetworkScore::new(&model.unet, description);
+    let score = NetworkScore::new(&*model.network, description);
     let mut guided = Guided::new(&*description.process, score, guide);
     let (x, t) = (batch(&normals(3, 128), 2), [0.3, 0.6]);
     let (mut found, mut plain) = (Field::like(&x), Field::like(&x));
     guided.evaluate(&x, lanes(&t, &[5, 7]), &mut found).unwrap();
-    let mut score = NetworkScore::new(&model.unet, description);
+    let mut score = NetworkScore::new(&*model.network, description);
     score.evaluate(&x, lanes(&t, &[5, 7]), &mut plain).unwrap();
     let [d, free, s] =
         [&found.denoised, &plain.denoised, &found.score].map(|x| x.to_host().unwrap());

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use models::{UNet, UNetConfig};
+use models::Architecture;
 
 /// `name [shape]` on each line.
 fn listed(name: &str) -> BTreeMap<String, Vec<usize>> {
@@ -21,24 +21,12 @@ fn listed(name: &str) -> BTreeMap<String, Vec<usize>> {
 }
 
 fn layout(config: &str) -> BTreeMap<String, Vec<usize>> {
-    let layout = UNet::layout(&UNetConfig::parse(config).unwrap()).unwrap();
+    let layout = Architecture::parse(config).unwrap().layout().unwrap();
     let n = layout.len();
     let map: BTreeMap<_, _> = layout.into_iter().map(|e| (e.name, e.shape)).collect();
     assert_eq!(map.len(), n, "a name stands twice");
     map
 }
-
-const CIFAR: &str = r#"{
-    "block_out_channels": [128, 256, 256, 256], "attention_head_dim": null,
-    "down_block_types": ["DownBlock2D", "AttnDownBlock2D", "DownBlock2D", "DownBlock2D"],
-    "up_block_types": ["UpBlock2D", "UpBlock2D", "AttnUpBlock2D", "UpBlock2D"]
-}"#;
-
-const DDPM_256: &str = r#"{
-    "block_out_channels": [128, 128, 256, 256, 512, 512], "attention_head_dim": null,
-    "down_block_types": ["DownBlock2D", "DownBlock2D", "DownBlock2D", "DownBlock2D", "AttnDownBlock2D", "DownBlock2D"],
-    "up_block_types": ["UpBlock2D", "AttnUpBlock2D", "UpBlock2D", "UpBlock2D", "UpBlock2D", "UpBlock2D"]
-}"#;
 
 const TINY: &str = r#"{
     "block_out_channels": [4, 8], "norm_num_groups": 2, "attention_head_dim": 3,
@@ -46,20 +34,30 @@ const TINY: &str = r#"{
     "up_block_types": ["AttnUpBlock2D", "UpBlock2D"]
 }"#;
 
-const LDM: &str = r#"{
-    "in_channels": 4, "out_channels": 4, "block_out_channels": [32, 64], "attention_head_dim": 32,
-    "down_block_types": ["DownBlock2D", "DownBlock2D"], "up_block_types": ["UpBlock2D", "UpBlock2D"]
-}"#;
+/// Their configurations by name, what stands at its default left out.
+fn configurations() -> BTreeMap<String, serde_json::Value> {
+    let file =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/unet2d_keys/configs.json");
+    serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap()
+}
 
 #[test]
 fn public_families_have_their_tensors() {
-    for (name, config, tensors, count) in [
-        ("ddpm-cifar10-32", CIFAR, 328, 35_746_307),
-        ("ddpm-256", DDPM_256, 450, 113_673_219),
-        ("test-tiny", TINY, 208, 16_303),
-        ("test-ldm", LDM, 158, 919_620),
-    ] {
-        let (found, expected) = (layout(config), listed(name));
+    let families = [
+        ("ddpm-cifar10-32", 328, 35_746_307),
+        ("ddpm-256", 450, 113_673_219),
+        ("ncsnpp-256", 645, 65_574_549),
+        ("ncsnpp-ffhq-1024", 553, 105_785_896),
+        ("adm-imagenet64", 629, 295_899_267),
+        ("lsun256-consistency", 630, 526_304_771),
+        ("test-tiny", 208, 16_303),
+        ("test-ldm", 158, 919_620),
+        ("test-ncsnpp", 289, 1_781_548),
+    ];
+    let configurations = configurations();
+    assert_eq!(configurations.len(), families.len());
+    for (name, tensors, count) in families {
+        let (found, expected) = (layout(&configurations[name].to_string()), listed(name));
         for (name, shape) in &expected {
             assert_eq!(found.get(name), Some(shape), "{name}");
         }

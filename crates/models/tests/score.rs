@@ -9,8 +9,8 @@ use common::{
     CASES, Case, PREDICTIONS, SIGMA_DATA, VP, apart, coefficients, describe, lanes, model, noised,
     normals, numbers, sentence, times,
 };
+use models::Input;
 use models::tch::{Device, Kind, Tensor};
-use models::unet::Input;
 use models::{Batch, Description, Model, NetworkScore};
 use sde_core::score::Field;
 use sde_core::sde::Coefficients;
@@ -23,7 +23,7 @@ fn evaluate(model: &Model, x: &Batch, t: &[f64], class: Option<i64>) -> [Vec<f64
     let description = model.description.as_ref().unwrap();
     let mut out = Field::like(x);
     let samples: Vec<u64> = (0..t.len() as u64).collect();
-    let mut score = NetworkScore::new(&model.unet, description).of_class(class);
+    let mut score = NetworkScore::new(&*model.network, description).of_class(class);
     score.evaluate(x, lanes(t, &samples), &mut out).unwrap();
     [out.denoised.to_host().unwrap(), out.score.to_host().unwrap()]
 }
@@ -32,7 +32,17 @@ fn evaluate(model: &Model, x: &Batch, t: &[f64], class: Option<i64>) -> [Vec<f64
 fn raw(model: &Model, x: &[f64], labels: &[f64], class: Option<&[i64]>) -> Vec<f64> {
     let x = Tensor::f_from_slice(x).unwrap().f_to_kind(Kind::Float).unwrap();
     let x = &x.f_reshape([labels.len() as i64, 1, 8, 8]).unwrap();
-    numbers(&model.unet.forward(Input { x, label: labels, class, train: false }).unwrap())
+    numbers(
+        &model
+            .network
+            .forward(Input {
+                x,
+                label: labels,
+                class: class.map(models::Classes::Labels),
+                train: false,
+            })
+            .unwrap(),
+    )
 }
 
 /// D and s of one number by the textbook formula of its prediction.
@@ -206,7 +216,7 @@ fn wrong_shapes_and_classes_are_named() {
             shape,
             Device::Cpu,
         );
-        let score = NetworkScore::new(&model.unet, description).of_class(class);
+        let score = NetworkScore::new(&*model.network, description).of_class(class);
         let (t, samples) = (vec![0.5; rows], SAMPLES[..rows].to_vec());
         let text = refused(score, &x.unwrap(), &t, &samples);
         assert!(text.contains(m), "{text}");
@@ -218,7 +228,7 @@ fn wrong_shapes_and_classes_are_named() {
     score("expected [B, 1, H, W] with H and W multiples of 2", &plain, None, &[2, 1, 8, 9], 2);
     score("times of the batch: found 1, expected 2", &plain, None, &[2, 1, 8, 8], 1);
     score("the network's output has the shape [2, 2, 8, 8]", &two, None, &[2, 1, 8, 8], 2);
-    score("none: the network has no class table", &plain, Some(0), &[2, 1, 8, 8], 2);
+    score("none: the network has no classes", &plain, Some(0), &[2, 1, 8, 8], 2);
     score("found none, expected one for each sample, from 0 to 2", &classy, None, &[2, 1, 8, 8], 2);
     score("found 3, expected numbers from 0 to 2", &classy, Some(3), &[2, 1, 8, 8], 2);
     score("found -1, expected numbers from 0 to 2", &classy, Some(-1), &[2, 1, 8, 8], 2);
@@ -238,7 +248,7 @@ fn what_a_prediction_does_not_determine_is_an_error() {
         let description = describe(case, prediction);
         let description = Description { label: models::Label::Time, ..description };
         let model = model(&[], description);
-        let score = NetworkScore::new(&model.unet, model.description.as_ref().unwrap());
+        let score = NetworkScore::new(&*model.network, model.description.as_ref().unwrap());
         let x = Batch::from_host(&normals(1, 64), &[1, 1, 8, 8], Device::Cpu).unwrap();
         let text = refused(score, &x, &[t], &[0]);
         assert!(text.contains(expected), "{text}");
@@ -249,7 +259,7 @@ fn what_a_prediction_does_not_determine_is_an_error() {
 fn a_failed_batch_is_reported_by_the_next_evaluation() {
     use sde_core::State;
     let model = model(&[], describe(&VP, Prediction::Epsilon));
-    let score = NetworkScore::new(&model.unet, model.description.as_ref().unwrap());
+    let score = NetworkScore::new(&*model.network, model.description.as_ref().unwrap());
     let mut x = Batch::from_host(&normals(1, 64), &[1, 1, 8, 8], Device::Cpu).unwrap();
     x.compact(&[5]);
     let why = sentence(x.check().unwrap_err());

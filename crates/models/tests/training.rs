@@ -20,11 +20,11 @@ fn batch(model: &Model, seed: u64) -> (Batch, Vec<f64>) {
 }
 
 fn in_training(model: &Model) -> NetworkScore<'_> {
-    NetworkScore::in_training(&model.unet, model.description.as_ref().unwrap())
+    NetworkScore::in_training(&*model.network, model.description.as_ref().unwrap())
 }
 
 fn as_sampled(model: &Model) -> NetworkScore<'_> {
-    NetworkScore::new(&model.unet, model.description.as_ref().unwrap())
+    NetworkScore::new(&*model.network, model.description.as_ref().unwrap())
 }
 
 fn evaluate(score: NetworkScore<'_>, x: &Batch, t: &[f64]) -> Field<Batch> {

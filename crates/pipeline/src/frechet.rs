@@ -56,7 +56,9 @@ impl Features {
                 let mut w = Array2::zeros((d, n));
                 let noise = Noise::new(seed, Purpose::Diagnostics);
                 for (i, mut row) in (0..).zip(w.axis_iter_mut(Axis(0))) {
-                    row.as_slice_mut().map_or((), |row| noise.normal(i, 0, row));
+                    if let Some(row) = row.as_slice_mut() {
+                        noise.normal(i, 0, row);
+                    }
                 }
                 w * (2.0 / d as f64).sqrt()
             }

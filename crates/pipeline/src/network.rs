@@ -11,7 +11,7 @@ mod flow;
 mod verify;
 
 use models::tch::Device;
-use models::{Batch, Description, NetworkScore, UNet};
+use models::{Batch, Description, Network, NetworkScore};
 use ndarray::{ArrayD, ArrayViewD, Axis};
 use ode_solvers::{
     Adaptive, AugmentedOptions, LikelihoodOptions, LogLikelihood, Samples, Solution, Stochastic,
@@ -60,7 +60,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Clone, Copy)]
 pub struct NetworkRun<'a> {
     /// The network.
-    pub unet: &'a UNet,
+    pub network: &'a dyn Network,
     /// What it was trained to say, and about which process.
     pub description: &'a Description,
     /// The class of every sample, for networks with classes.
@@ -152,8 +152,8 @@ pub struct LikelihoodSettings<'a> {
 
 impl NetworkRun<'_> {
     /// The network as a score.
-    fn network(&self) -> NetworkScore<'_> {
-        NetworkScore::new(self.unet, self.description).of_class(self.class).guided(self.guidance)
+    fn score(&self) -> NetworkScore<'_> {
+        NetworkScore::new(self.network, self.description).of_class(self.class).guided(self.guidance)
     }
 
     /// Draws samples by reversing the process; row i of the result is sample i.
@@ -165,7 +165,7 @@ impl NetworkRun<'_> {
         let span = (self.t_max, self.t_min);
         let mut parts = Vec::new();
         for rows in self.batches(self.count(start)?) {
-            let score = Watched::new(self.network(), self.on_progress, span, &rows);
+            let score = Watched::new(self.score(), self.on_progress, span, &rows);
             let x = self.noise(start, rows)?;
             parts.push(on_host(self.sample(x, score, sampler)?)?);
         }
@@ -225,7 +225,7 @@ impl NetworkRun<'_> {
         self.guidance.map_or(Ok(0.0), |w| check("guidance", w, false, expected))?;
         let mut points = Vec::new();
         for rows in self.batches(x.len_of(Axis(0))) {
-            let score = Watched::new(self.network(), self.on_progress, span, &rows);
+            let score = Watched::new(self.score(), self.on_progress, span, &rows);
             let mut flow = Reverse::probability_flow(sde, score);
             let data = self.upload(x, rows)?;
             let prior = |x: &Batch, out: &mut [f64]| log_normal(x, sde.sigma(self.t_max), out);

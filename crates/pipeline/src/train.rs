@@ -34,7 +34,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Instant, SystemTime};
 
-use models::{Parameters, UNet, model};
+use models::{Parameters, model};
 
 pub use config::TrainConfig;
 pub use error::{Result, TrainError};
@@ -194,22 +194,22 @@ impl Trainer<'_> {
 
     /// The bound of the average, and the model on disk when it is the best so far.
     fn validate_and_keep(&mut self) -> Result<(f64, f64)> {
-        let unet = self.run.averaged()?;
+        let network = self.run.averaged()?;
         let average = self.run.averages.first().map_or(&self.run.parameters, |a| a.average());
-        let bound = self.validation.bound(&unet, &self.run.description)?;
+        let bound = self.validation.bound(&*network, &self.run.description)?;
         if !bound.is_finite() {
             return Err(TrainError::Bound { step: self.run.step, bound });
         }
         if self.run.best.is_none_or(|best| bound < best.bound) {
-            self.keep(&unet, average)?;
+            self.keep(average)?;
             self.run.best = Some(Best { step: self.run.step, bound });
         }
         Ok((bound, self.run.best.map_or(bound, |best| best.bound)))
     }
 
-    fn keep(&self, unet: &UNet, parameters: &Parameters) -> Result<()> {
+    fn keep(&self, parameters: &Parameters) -> Result<()> {
         let folder = self.config.model_folder();
-        Ok(model::save(&folder, unet.config(), Some(&self.run.description), parameters)?)
+        Ok(model::save(&folder, &self.run.architecture, Some(&self.run.description), parameters)?)
     }
 
     fn show_samples(&self, k: u64) -> Result<()> {
@@ -217,7 +217,8 @@ impl Trainer<'_> {
         std::fs::create_dir_all(&folder)
             .map_err(|source| TrainError::File { path: folder.clone(), source })?;
         let path = folder.join(format!("step-{k:010}.png"));
-        watch::write_samples(self.config, (&self.run.averaged()?, &self.run.description), &path)
+        let network = self.run.averaged()?;
+        watch::write_samples(self.config, (&*network, &self.run.description), &path)
     }
 
     /// Where the configuration asks for it: the choice among averages of other widths, made of those on disk.
@@ -227,12 +228,12 @@ impl Trainer<'_> {
         };
         for &width in post_hoc {
             let parameters = post_hoc::average(&self.run, *power, width)?;
-            let unet = self.run.with(&parameters)?;
-            let bound = self.validation.bound(&unet, &self.run.description)?;
+            let network = self.run.with(&parameters)?;
+            let bound = self.validation.bound(&*network, &self.run.description)?;
             let text = format!("the average of width {width} has the bound {bound:.4}");
             (self.on_event)(Event::Note(text));
             if self.run.best.is_none_or(|best| bound < best.bound) {
-                self.keep(&unet, &parameters)?;
+                self.keep(&parameters)?;
                 self.run.best = Some(Best { step: self.run.step, bound });
             }
         }

@@ -32,7 +32,7 @@ fn samples_are_digits_and_no_copies() {
     let (model, description) = model();
     let (t_min, t_max) = (description.t_min, description.process.end());
     let run = NetworkRun {
-        unet: &model.unet,
+        network: &*model.network,
         description: &description,
         class: None,
         guidance: None,
@@ -64,7 +64,7 @@ fn held_out_digits_cost_far_less_than_their_pixels() {
     let config = TrainConfig::read(&folder().join("train.toml"), &[]).unwrap();
     let (_, held_out) = Examples::load(&config, &mut |_| ()).unwrap();
     let validation = Validation::new(&config, &description, held_out).unwrap();
-    let bound = validation.bound(&model.unet, &description).unwrap();
+    let bound = validation.bound(&*model.network, &description).unwrap();
     let data = digits();
     let pixels = Summary::of(&pixel_histograms(&data.train.images, &data.validation.images));
     assert!(bound < 1.85 && pixels.mean > 2.4, "{bound} against {pixels}");

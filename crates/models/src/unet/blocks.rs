@@ -1,52 +1,79 @@
 //! The blocks of the U-Net: on the way down each state is remembered, on the way up it is taken back.
+//!
+//! The types differ in three ways, and a block is built from these: whether it attends (after every `ResNet` block, or once
+//! after all of them), how it changes the size at its end (a convolution, a `ResNet` block, or the blocks of NCSN++ that
+//! carry a second, smaller image beside the state), and the groups and the scale of its sums.
 
 use tch::Tensor;
 
-use super::config::{BlockType, TimeEntry, UNetConfig};
-use super::layers::{Attention, Downsample, Pass, Resnet, Upsample};
+use super::config::{BlockType, Resampling, TimeEntry, UNetConfig};
+use super::ends::{Halving, Joint};
+use super::resnet::{Attention, Kind, Pass, Resnet};
 use crate::error::Result;
 use crate::parameters::Builder;
 
-/// `DownBlock2D` and `AttnDownBlock2D`: L × {resnet, attention?}, then half the size unless it is the last.
+/// What runs through the blocks.
+#[derive(Debug)]
+pub(super) struct Flow {
+    pub(super) h: Tensor,
+    /// The states of the way down that the way up has not yet taken back.
+    pub(super) stack: Vec<Tensor>,
+    /// The second image of NCSN++.
+    pub(super) image: Option<Tensor>,
+}
+
+impl Flow {
+    pub(super) fn push(&mut self, h: Tensor) {
+        self.stack.push(h.shallow_clone());
+        self.h = h;
+    }
+}
+
+/// The output scale of blocks of NCSN++.
+pub(super) const SKIP_SCALE: f64 = std::f64::consts::SQRT_2;
+/// Groups of their attention.
+const SKIP_ATTENTION: i64 = 32;
+
+/// Groups where the configuration has none, and in blocks of NCSN++ always.
+pub(super) fn few(channels: i64) -> i64 {
+    (channels / 4).min(32)
+}
+
+/// `ResNet` blocks, each followed by its attention where there is one.
+type Layers = Vec<(Resnet, Option<Attention>)>;
+
+/// A block on the way down.
 #[derive(Debug)]
 pub(super) struct Down {
-    layers: Vec<(Resnet, Option<Attention>)>,
-    downsample: Option<Downsample>,
+    layers: Layers,
+    end: Halving,
 }
 
 impl Down {
     pub(super) fn new(b: &mut Builder<'_>, config: &UNetConfig, i: usize) -> Result<Self> {
         let (name, c) = (format!("down_blocks.{i}"), &config.block_out_channels);
         let (cin, cout) = (c[i.saturating_sub(1)], c[i]);
-        let attends = config.down_block_types[i] == BlockType::AttnDownBlock2D;
+        let block = config.down_block_types[i];
         let layer = |j| {
             let channels = (if j == 0 { cin } else { cout }, cout);
-            layer(b, config, &name, j, channels, attends)
+            let kind = kind(config, block, channels);
+            let resnet = Resnet::new(b, &format!("{name}.resnets.{j}"), config, kind)?;
+            let place = format!("{name}.attentions.{j}");
+            let attention = block.attends().then(|| attention(b, &place, config, block, cout));
+            Ok((resnet, attention.transpose()?))
         };
         let layers = (0..config.layers_per_block).map(layer).collect::<Result<_>>()?;
-        let place = format!("{name}.downsamplers.0");
-        let downsample = (i + 1 < config.levels())
-            .then(|| Downsample::new(b, &place, cout, config.downsample_padding))
-            .transpose()?;
-        Ok(Self { layers, downsample })
+        let last = i + 1 == config.levels();
+        Ok(Self { layers, end: Halving::new(b, &name, config, block, (cout, last))? })
     }
 
-    /// Appends every state to `stack`.
-    pub(super) fn forward(
-        &self,
-        mut h: Tensor,
-        pass: Pass<'_>,
-        stack: &mut Vec<Tensor>,
-    ) -> Result<Tensor> {
+    /// Remembers every state.
+    pub(super) fn forward(&self, flow: &mut Flow, pass: Pass<'_>) -> Result<()> {
         for (resnet, attention) in &self.layers {
-            h = apply(resnet, attention.as_ref(), &h, pass)?;
-            stack.push(h.shallow_clone());
+            let h = apply(resnet, attention.as_ref(), &flow.h, pass)?;
+            flow.push(h);
         }
-        if let Some(downsample) = &self.downsample {
-            h = downsample.forward(&h)?;
-            stack.push(h.shallow_clone());
-        }
-        Ok(h)
+        self.end.forward(flow, pass)
     }
 }
 
@@ -62,17 +89,18 @@ impl Mid {
     pub(super) fn new(b: &mut Builder<'_>, config: &UNetConfig) -> Result<Self> {
         let c = config.block_out_channels.last().copied().unwrap_or(0);
         let scale = config.mid_block_scale_factor;
+        let kind = Kind { scale, ..Kind::plain(config, (c, c)) };
         // The format's rule: with scale and shift, no norm unless it is asked for.
-        let usual = (config.resnet_time_scale_shift == TimeEntry::Default).then(|| config.groups());
+        let usual = (config.resnet_time_scale_shift == TimeEntry::Default).then_some(kind.groups.0);
         let groups = config.attn_norm_num_groups.or(usual);
         let attention = config
             .add_attention
             .then(|| Attention::new(b, "mid_block.attentions.0", config, c, (groups, scale)))
             .transpose()?;
         Ok(Self {
-            first: Resnet::new(b, "mid_block.resnets.0", config, (c, c), scale)?,
+            first: Resnet::new(b, "mid_block.resnets.0", config, kind)?,
             attention,
-            second: Resnet::new(b, "mid_block.resnets.1", config, (c, c), scale)?,
+            second: Resnet::new(b, "mid_block.resnets.1", config, kind)?,
         })
     }
 
@@ -82,11 +110,13 @@ impl Mid {
     }
 }
 
-/// `UpBlock2D` and `AttnUpBlock2D`: (L + 1) × {take back, resnet, attention?}, then double unless it is the last.
+/// A block on the way up.
 #[derive(Debug)]
 pub(super) struct Up {
-    layers: Vec<(Resnet, Option<Attention>)>,
-    upsample: Option<Upsample>,
+    layers: Layers,
+    /// After all layers.
+    attention: Option<Attention>,
+    end: Joint,
 }
 
 impl Up {
@@ -94,51 +124,69 @@ impl Up {
         let (name, n) = (format!("up_blocks.{i}"), config.levels());
         let reversed = |i: usize| config.block_out_channels[n - 1 - i.min(n - 1)];
         let (cout, before, skip) = (reversed(i), reversed(i.saturating_sub(1)), reversed(i + 1));
-        let attends = config.up_block_types[i] == BlockType::AttnUpBlock2D;
+        let block = config.up_block_types[i];
+        let each = block.attends() && !block.skips();
         let last = config.layers_per_block;
         let layer = |j| {
-            let cin = if j == 0 { before } else { cout } + if j == last { skip } else { cout };
-            layer(b, config, &name, j, (cin, cout), attends)
+            let parts = (if j == 0 { before } else { cout }, if j == last { skip } else { cout });
+            let mut kind = kind(config, block, (parts.0 + parts.1, cout));
+            if block == BlockType::AttnSkipUpBlock2D {
+                kind.groups.0 = (parts.0 + parts.1 / 4).min(32); // so in the format: no parentheses
+            }
+            let resnet = Resnet::new(b, &format!("{name}.resnets.{j}"), config, kind)?;
+            let place = format!("{name}.attentions.{j}");
+            let attention = each.then(|| attention(b, &place, config, block, cout)).transpose()?;
+            Ok((resnet, attention))
         };
         let layers = (0..=last).map(layer).collect::<Result<_>>()?;
-        let upsample = (i + 1 < n)
-            .then(|| Upsample::new(b, &format!("{name}.upsamplers.0"), cout))
+        let place = format!("{name}.attentions.0");
+        let attention = (block.attends() && !each)
+            .then(|| attention(b, &place, config, block, cout))
             .transpose()?;
-        Ok(Self { layers, upsample })
+        Ok(Self {
+            layers,
+            attention,
+            end: Joint::new(b, &name, config, block, (cout, i + 1 == n))?,
+        })
     }
 
-    /// Takes one state from `stack` for each layer, the last first.
-    pub(super) fn forward(
-        &self,
-        mut h: Tensor,
-        pass: Pass<'_>,
-        stack: &mut Vec<Tensor>,
-    ) -> Result<Tensor> {
+    /// Takes back one state for each layer, the last first.
+    pub(super) fn forward(&self, flow: &mut Flow, pass: Pass<'_>) -> Result<()> {
         for (resnet, attention) in &self.layers {
-            let joined = match stack.pop() {
-                Some(state) => Tensor::f_cat(&[h, state], 1)?,
-                None => h,
+            let joined = match flow.stack.pop() {
+                Some(state) => Tensor::f_cat(&[&flow.h, &state], 1)?,
+                None => flow.h.shallow_clone(),
             };
-            h = apply(resnet, attention.as_ref(), &joined, pass)?;
+            flow.h = apply(resnet, attention.as_ref(), &joined, pass)?;
         }
-        self.upsample.as_ref().map_or(Ok(h.shallow_clone()), |u| u.forward(&h))
+        if let Some(attention) = &self.attention {
+            flow.h = attention.forward(&flow.h)?;
+        }
+        self.end.forward(flow, pass)
     }
 }
 
-/// Layer j of a block.
-fn layer(
+/// A `ResNet` block inside a block of this type.
+fn kind(config: &UNetConfig, block: BlockType, channels: (i64, i64)) -> Kind {
+    let plain = Kind::plain(config, channels);
+    if block.skips() {
+        Kind { groups: (few(channels.0), few(channels.1)), scale: SKIP_SCALE, ..plain }
+    } else {
+        plain
+    }
+}
+
+/// The attention inside a block of this type.
+fn attention(
     b: &mut Builder<'_>,
+    place: &str,
     config: &UNetConfig,
-    block: &str,
-    j: usize,
-    channels: (i64, i64),
-    attends: bool,
-) -> Result<(Resnet, Option<Attention>)> {
-    let resnet = Resnet::new(b, &format!("{block}.resnets.{j}"), config, channels, 1.0)?;
-    let (place, norm) = (format!("{block}.attentions.{j}"), (Some(config.groups()), 1.0));
-    let attention =
-        attends.then(|| Attention::new(b, &place, config, channels.1, norm)).transpose()?;
-    Ok((resnet, attention))
+    block: BlockType,
+    channels: i64,
+) -> Result<Attention> {
+    let (groups, scale) =
+        if block.skips() { (SKIP_ATTENTION, SKIP_SCALE) } else { (config.groups(channels), 1.0) };
+    Attention::new(b, place, config, channels, (Some(groups), scale))
 }
 
 fn apply(
@@ -149,4 +197,49 @@ fn apply(
 ) -> Result<Tensor> {
     let h = resnet.forward(x, pass)?;
     attention.map_or(Ok(h.shallow_clone()), |a| a.forward(&h))
+}
+
+impl BlockType {
+    /// Whether there is attention in it.
+    pub(super) fn attends(self) -> bool {
+        matches!(
+            self,
+            Self::AttnDownBlock2D
+                | Self::AttnUpBlock2D
+                | Self::AttnSkipDownBlock2D
+                | Self::AttnSkipUpBlock2D
+        )
+    }
+
+    /// Whether it belongs to the way down.
+    pub(super) fn goes_down(self) -> bool {
+        matches!(
+            self,
+            Self::DownBlock2D
+                | Self::AttnDownBlock2D
+                | Self::ResnetDownsampleBlock2D
+                | Self::SkipDownBlock2D
+                | Self::AttnSkipDownBlock2D
+        )
+    }
+
+    /// Whether it carries the second image of NCSN++.
+    pub(super) fn skips(self) -> bool {
+        matches!(
+            self,
+            Self::SkipDownBlock2D
+                | Self::SkipUpBlock2D
+                | Self::AttnSkipDownBlock2D
+                | Self::AttnSkipUpBlock2D
+        )
+    }
+
+    /// Whether it changes the size by a `ResNet` block, under the entry `resampling` of the configuration.
+    pub(super) fn by_resnet(self, resampling: Option<Resampling>) -> bool {
+        match self {
+            Self::ResnetDownsampleBlock2D | Self::ResnetUpsampleBlock2D => true,
+            Self::AttnDownBlock2D | Self::AttnUpBlock2D => resampling == Some(Resampling::Resnet),
+            _ => false,
+        }
+    }
 }

@@ -2,25 +2,25 @@
 //!
 //! Two checkpoints with the same tensors can need different arithmetic (padding, `norm_eps`, the order of sine and
 //! cosine), so everything is taken from the file and nothing is guessed from the tensors. An absent
-//! `attention_head_dim` means 8, a `null` one head as wide as the layer. Keys of other versions are ignored and kept in `others`.
+//! `attention_head_dim` means 8, a `null` one head as wide as the layer. Keys of other versions are ignored and kept in `others`;
+//! the names that entries had in 2022 are read as today's.
 
 mod check;
+mod old;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
+use crate::architecture::Architecture;
 use crate::error::{Error, Result};
+pub use crate::layers::Activation;
 
 /// The configuration of a U-Net. Fields have the names and defaults of diffusers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct UNetConfig {
-    /// `"UNet2DModel"`.
-    #[serde(rename = "_class_name")]
-    pub class_name: String,
     /// Height and width that the model was trained on, for callers; the network takes others too.
     pub sample_size: Option<Size>,
     /// Channels of the input.
@@ -51,10 +51,10 @@ pub struct UNetConfig {
     pub mid_block_scale_factor: f64,
     /// 1: strided convolutions pad all sides; 0: right and bottom only.
     pub downsample_padding: i64,
-    /// How `AttnDownBlock2D` halves; only `conv` so far.
-    pub downsample_type: Resampling,
-    /// How `AttnUpBlock2D` doubles; only `conv` so far.
-    pub upsample_type: Resampling,
+    /// How `AttnDownBlock2D` halves; a convolution for `null`.
+    pub downsample_type: Option<Resampling>,
+    /// How `AttnUpBlock2D` doubles; a convolution for `null`.
+    pub upsample_type: Option<Resampling>,
     /// Dropout inside the `ResNet` blocks, in training.
     pub dropout: f64,
     /// Activation of the `ResNet` blocks.
@@ -62,7 +62,7 @@ pub struct UNetConfig {
     /// Channels of an attention head; `null` is one head.
     #[serde(default = "eight")]
     pub attention_head_dim: Option<i64>,
-    /// Groups of every group norm.
+    /// Groups of group norms; with `null` a quarter of the channels, at most 32.
     pub norm_num_groups: Option<i64>,
     /// Groups of the middle block's attention norm, where they differ.
     pub attn_norm_num_groups: Option<i64>,
@@ -72,8 +72,8 @@ pub struct UNetConfig {
     pub resnet_time_scale_shift: TimeEntry,
     /// Whether the middle block attends.
     pub add_attention: bool,
-    /// How a class becomes a vector; only the table (`null`) so far.
-    pub class_embed_type: Option<String>,
+    /// How a class becomes a vector; by a table for `null`.
+    pub class_embed_type: Option<ClassEmbedType>,
     /// Rows of the class table; no classes when absent.
     pub num_class_embeds: Option<i64>,
     /// Rows of a learned time table.
@@ -156,23 +156,20 @@ pub enum TimeEntry {
     ScaleShift,
 }
 
-/// Activation functions.
+/// How a class becomes a vector, other than by a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-#[expect(missing_docs, reason = "their names say it")]
-pub enum Activation {
-    #[serde(alias = "swish")]
-    Silu,
-    Mish,
-    Gelu,
-    Relu,
+pub enum ClassEmbedType {
+    /// It is a number, embedded as a time is.
+    Timestep,
+    /// It is a vector as wide as the embedding of time.
+    Identity,
 }
 
 impl Default for UNetConfig {
     fn default() -> Self {
         use BlockType::{AttnDownBlock2D, AttnUpBlock2D, DownBlock2D, UpBlock2D};
         Self {
-            class_name: "UNet2DModel".into(),
             sample_size: None,
             in_channels: 3,
             out_channels: 3,
@@ -188,8 +185,8 @@ impl Default for UNetConfig {
             layers_per_block: 2,
             mid_block_scale_factor: 1.0,
             downsample_padding: 1,
-            downsample_type: Resampling::Conv,
-            upsample_type: Resampling::Conv,
+            downsample_type: Some(Resampling::Conv),
+            upsample_type: Some(Resampling::Conv),
             dropout: 0.0,
             act_fn: Activation::Silu,
             attention_head_dim: eight(),
@@ -207,34 +204,31 @@ impl Default for UNetConfig {
 }
 
 impl UNetConfig {
-    /// Reads `config.json`.
+    /// Reads the entries of a `config.json`, `_class_name` apart.
     ///
     /// # Errors
-    /// A missing file, text that is no JSON object of this kind, or a network that is not built here.
-    pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| Error::File { path: path.into(), source })?;
-        Self::parse(&text).map_err(|e| e.in_file(path))
+    /// An entry that is none of this network's, or one that cannot be built.
+    pub(crate) fn from_entries(mut entries: Map<String, Value>) -> Result<Self> {
+        old::rename(&mut entries);
+        let config: Self =
+            serde_json::from_value(Value::Object(entries)).map_err(|e| Error::config("", e))?;
+        check::check(&config)?;
+        Ok(config)
     }
 
     /// Parses the text of a `config.json`.
     ///
     /// # Errors
-    /// As [`read`](Self::read).
+    /// Text that is no JSON object of this kind, or a network that cannot be built.
     pub fn parse(text: &str) -> Result<Self> {
-        let config: Self = serde_json::from_str(text).map_err(|e| Error::config("", e))?;
-        check::check(&config)?;
-        Ok(config)
-    }
-
-    /// The text of `config.json`, which diffusers opens.
-    ///
-    /// # Errors
-    /// None for a configuration of finite numbers.
-    pub fn to_json(&self) -> Result<String> {
-        let mut text = serde_json::to_string_pretty(self).map_err(|e| Error::config("", e))?;
-        text.push('\n');
-        Ok(text)
+        match Architecture::parse(text)? {
+            Architecture::UNet2DModel(config) => Ok(config),
+            other => Err(Error::Config {
+                key: "_class_name".into(),
+                found: format!("{:?}", other.name()),
+                expected: "\"UNet2DModel\"".into(),
+            }),
+        }
     }
 
     /// Number of levels.
@@ -252,8 +246,8 @@ impl UNetConfig {
         self.time_embedding_dim.unwrap_or(4 * self.first_channels())
     }
 
-    /// Groups of a group norm.
-    pub fn groups(&self) -> i64 {
-        self.norm_num_groups.unwrap_or(32)
+    /// Groups of a group norm over so many channels.
+    pub fn groups(&self, channels: i64) -> i64 {
+        self.norm_num_groups.unwrap_or_else(|| super::blocks::few(channels))
     }
 }

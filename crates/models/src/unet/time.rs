@@ -1,67 +1,205 @@
-//! The embedding of time: sines and cosines of fixed frequencies through a small perceptron.
+//! The embedding of time, and of a class beside it.
 //!
 //! ```text
-//! ω_k = exp(−ln(10000) k/(K − shift)),   k = 0…K−1,   e = W₂ SiLU(W₁ [sin tω, cos tω])
+//! positional: [sin tω, cos tω],   ω_k = exp(−ln(10000) k/(K − shift)),  k = 0…K−1
+//! fourier:    [sin a, cos a],     a = 2π W ln t
+//! learned:    row t of a table
+//! e = W₂ SiLU(W₁ ·)  (+ class)
 //! ```
 //!
-//! K is half the channels of the finest level. Angles are f32, as in the format's reference: at t = 999 their rounding
-//! is part of what a checkpoint was trained with.
+//! K is half the channels of the finest level and W a frozen vector of as many random numbers as these are. Angles are f32,
+//! in the reference's order of products: at t = 999 or σ = 300 their rounding is part of what a checkpoint was trained with.
 
-use tch::{Device, Tensor};
+use std::f32::consts::PI;
 
-use super::config::UNetConfig;
-use super::layers::Linear;
-use crate::error::Result;
-use crate::parameters::Builder;
+use tch::{Device, Kind, Tensor};
 
-/// The embedding of time.
+use super::config::{ClassEmbedType, TimeEmbeddingType, UNetConfig};
+use crate::error::{Error, Result};
+use crate::layers::{Linear, waves};
+use crate::network::{Classes, Input, column};
+use crate::parameters::{Builder, Init};
+
+/// Standard deviation of W.
+const FOURIER_SCALE: f64 = 16.0;
+
+/// How a number becomes a vector.
 #[derive(Debug)]
-pub(super) struct TimeEmbedding {
-    frequencies: Vec<f32>,
-    channels: usize,
-    cosine_first: bool,
-    linear_1: Linear,
-    linear_2: Linear,
+enum Projection {
+    Positional { frequencies: Vec<f32>, odd: bool, cosine_first: bool },
+    Fourier(Tensor),
+    Learned(Tensor),
 }
 
-impl TimeEmbedding {
-    pub(super) fn new(b: &mut Builder<'_>, config: &UNetConfig) -> Result<Self> {
-        let (c, width) = (config.first_channels(), config.time_width());
-        Ok(Self {
-            frequencies: frequencies(c / 2, config.freq_shift),
-            channels: usize::try_from(c).unwrap_or(0),
-            cosine_first: config.flip_sin_to_cos,
-            linear_1: Linear::new(b, "time_embedding.linear_1", c, width)?,
-            linear_2: Linear::new(b, "time_embedding.linear_2", width, width)?,
+impl Projection {
+    fn new(b: &mut Builder<'_>, config: &UNetConfig) -> Result<Self> {
+        let c = config.first_channels();
+        let name = "time_proj.weight".to_owned();
+        Ok(match config.time_embedding_type {
+            TimeEmbeddingType::Positional => Self::Positional {
+                frequencies: frequencies(c / 2, config.freq_shift),
+                odd: c % 2 == 1,
+                cosine_first: config.flip_sin_to_cos,
+            },
+            TimeEmbeddingType::Fourier => {
+                Self::Fourier(b.frozen(name, &[c], Init::Normal(FOURIER_SCALE))?)
+            }
+            TimeEmbeddingType::Learned => {
+                let rows = config.num_train_timesteps.unwrap_or(0);
+                Self::Learned(b.tensor(name, &[rows, c], Init::Normal(1.0))?)
+            }
         })
     }
 
-    /// `[B, T]` for B labels.
-    pub(super) fn forward(&self, labels: &[f64], device: Device) -> Result<Tensor> {
-        let mut vectors = Vec::with_capacity(labels.len() * self.channels);
-        labels.iter().for_each(|&t| self.push_vector(t as f32, &mut vectors));
-        let shape = [labels.len() as i64, self.channels as i64];
-        let e = Tensor::f_from_slice(&vectors)?.f_reshape(shape)?.f_to_device(device)?;
-        self.linear_2.forward(&self.linear_1.forward(&e)?.f_silu()?)
+    /// Entries of its vectors.
+    fn width(config: &UNetConfig) -> i64 {
+        let fourier = config.time_embedding_type == TimeEmbeddingType::Fourier;
+        config.first_channels() * if fourier { 2 } else { 1 }
     }
 
-    fn push_vector(&self, t: f32, out: &mut Vec<f32>) {
-        let angles = self.frequencies.iter().map(|w| t * w);
-        let (sin, cos) = (angles.clone().map(f32::sin), angles.map(f32::cos));
-        if self.cosine_first {
-            out.extend(cos.chain(sin));
-        } else {
-            out.extend(sin.chain(cos));
-        }
-        if self.channels % 2 == 1 {
-            out.push(0.0);
+    fn forward(&self, numbers: &[f64], device: Device) -> Result<Tensor> {
+        match self {
+            Self::Positional { frequencies, odd, cosine_first } => {
+                let angles =
+                    numbers.iter().flat_map(|&t| frequencies.iter().map(move |w| t as f32 * w));
+                let shape = [numbers.len() as i64, frequencies.len() as i64];
+                let angles = Tensor::f_from_slice(&angles.collect::<Vec<_>>())?.f_reshape(shape)?;
+                let waves = waves(&angles, *cosine_first)?.f_to_device(device)?;
+                Ok(if *odd { waves.f_constant_pad_nd([0, 1])? } else { waves })
+            }
+            Self::Fourier(w) => {
+                let ln = column(numbers, device)?.f_log()?.f_unsqueeze(1)?;
+                let angles = ln.f_mul(&w.f_unsqueeze(0)?)?;
+                let angles = angles.f_mul(&Tensor::from(2.0_f32))?.f_mul(&Tensor::from(PI))?;
+                waves(&angles, false)
+            }
+            Self::Learned(table) => table_rows(table, numbers),
         }
     }
+}
+
+/// Rows of the table of times; a time between rows is an error.
+fn table_rows(table: &Tensor, numbers: &[f64]) -> Result<Tensor> {
+    let rows = table.size()[0];
+    let index = |&t: &f64| {
+        let whole = t.fract() == 0.0 && t >= 0.0 && t < rows as f64;
+        whole.then_some(t as i64).ok_or_else(|| Error::Config {
+            key: "the time label".into(),
+            found: t.to_string(),
+            expected: format!("a whole number from 0 to {}, a row of the table of times", rows - 1),
+        })
+    };
+    let index = numbers.iter().map(index).collect::<Result<Vec<_>>>()?;
+    Ok(table.f_index_select(0, &Tensor::f_from_slice(&index)?.f_to_device(table.device())?)?)
 }
 
 fn frequencies(half: i64, shift: i64) -> Vec<f32> {
     let scale = -10000_f64.ln() as f32;
     (0..half).map(|k| (scale * k as f32 / (half - shift) as f32).exp()).collect()
+}
+
+/// Two linear maps with SiLU between them.
+#[derive(Debug)]
+struct Perceptron(Linear, Linear);
+
+impl Perceptron {
+    fn new(b: &mut Builder<'_>, name: &str, config: &UNetConfig) -> Result<Self> {
+        let (d, width) = (Projection::width(config), config.time_width());
+        let first = Linear::new(b, &format!("{name}.linear_1"), d, width)?;
+        Ok(Self(first, Linear::new(b, &format!("{name}.linear_2"), width, width)?))
+    }
+
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        self.1.forward(&self.0.forward(x)?.f_silu()?)
+    }
+}
+
+/// How a class becomes a vector.
+#[derive(Debug)]
+enum Class {
+    None,
+    Table(Tensor),
+    /// As a time does.
+    Number(Perceptron),
+    /// It is one.
+    Vector,
+}
+
+/// The embedding of time and class.
+#[derive(Debug)]
+pub(super) struct Embedding {
+    projection: Projection,
+    time: Perceptron,
+    class: Class,
+    width: i64,
+}
+
+impl Embedding {
+    pub(super) fn new(b: &mut Builder<'_>, config: &UNetConfig) -> Result<Self> {
+        let width = config.time_width();
+        let (projection, time) =
+            (Projection::new(b, config)?, Perceptron::new(b, "time_embedding", config)?);
+        let class = match (config.class_embed_type, config.num_class_embeds) {
+            (Some(ClassEmbedType::Timestep), _) => {
+                Class::Number(Perceptron::new(b, "class_embedding", config)?)
+            }
+            (Some(ClassEmbedType::Identity), _) => Class::Vector,
+            (None, Some(n)) => {
+                let name = "class_embedding.weight".into();
+                Class::Table(b.tensor(name, &[n, width], Init::Normal(1.0))?)
+            }
+            (None, None) => Class::None,
+        };
+        Ok(Self { projection, time, class, width })
+    }
+
+    /// `[B, T]`.
+    pub(super) fn forward(&self, input: &Input<'_>) -> Result<Tensor> {
+        let device = input.x.device();
+        let e = self.time.forward(&self.projection.forward(input.label, device)?)?;
+        let class = match &self.class {
+            Class::None => {
+                input.no_classes()?;
+                return Ok(e);
+            }
+            Class::Table(table) => table.f_index_select(0, &input.table_rows(table.size()[0])?)?,
+            Class::Number(perceptron) => {
+                let numbers = vectors(input, &[input.label.len() as i64])?;
+                let mut host = vec![0.0; input.label.len()];
+                let double = numbers.f_to_kind(Kind::Double)?.f_to_device(Device::Cpu)?;
+                double.f_copy_data(&mut host, input.label.len())?;
+                perceptron.forward(&self.projection.forward(&host, device)?)?
+            }
+            Class::Vector => {
+                vectors(input, &[input.label.len() as i64, self.width])?.shallow_clone()
+            }
+        };
+        Ok(e.f_add(&class)?)
+    }
+
+    /// Rows of the class table.
+    pub(super) fn classes(&self) -> Option<i64> {
+        match &self.class {
+            Class::Table(table) => table.size().first().copied(),
+            _ => None,
+        }
+    }
+}
+
+/// Classes that are numbers or vectors, of this shape.
+fn vectors<'a>(input: &Input<'a>, shape: &[i64]) -> Result<&'a Tensor> {
+    let expected = || format!("{shape:?}, f32");
+    match input.class {
+        Some(Classes::Vectors(v)) if v.size() == shape && v.f_kind()? == Kind::Float => Ok(v),
+        Some(Classes::Vectors(v)) => {
+            Err(Error::Shape { what: "the class labels", found: v.size(), expected: expected() })
+        }
+        other => Err(Error::Config {
+            key: "the class labels".into(),
+            found: if other.is_none() { "none" } else { "whole numbers" }.into(),
+            expected: format!("numbers of the shape {}", expected()),
+        }),
+    }
 }
 
 #[cfg(test)]

@@ -89,7 +89,7 @@ pub(crate) fn model(changes: &[(&str, &str)], description: Description) -> Model
         assert!(text.contains(from), "{from}");
         text.replace(from, to)
     });
-    Model::fresh(&UNetConfig::parse(&text).unwrap(), description, 5).unwrap()
+    Model::fresh(UNetConfig::parse(&text).unwrap(), description, 5).unwrap()
 }
 
 pub(crate) fn normals(seed: u64, n: usize) -> Vec<f64> {

@@ -70,7 +70,7 @@ impl NetworkRun<'_> {
             };
             let Samples { x, numbers } = self.noise(&Start::Prior(n), rows.clone())?;
             let known = Known::new(upload(&of.data)?, upload(&of.mask)?, numbers)?;
-            let mut score = Watched::new(self.network(), self.on_progress, span, &rows);
+            let mut score = Watched::new(self.score(), self.on_progress, span, &rows);
             parts.push(on_host(of.how.run(x, &grid, &known, &mut score)?)?);
         }
         join(parts, &self.description.shape)

@@ -78,7 +78,7 @@ impl NetworkRun<'_> {
         let sde = self.process()?;
         let mut parts = Vec::new();
         for rows in self.batches(x.len_of(Axis(0))) {
-            let score = Watched::new(self.network(), self.on_progress, span, &rows);
+            let score = Watched::new(self.score(), self.on_progress, span, &rows);
             let mut flow = Reverse::probability_flow(sde, score);
             let drift = |x: &Batch, at: Lanes<'_>, dx: &mut Batch| flow.drift(x, at, dx);
             let x = self.upload(x, rows)?;

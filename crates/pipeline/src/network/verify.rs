@@ -40,7 +40,7 @@ impl NetworkRun<'_> {
         let mut found = Loops::default();
         for rows in self.batches(x.len_of(Axis(0))) {
             let numbers: Vec<u64> = rows.clone().map(|i| i as u64).collect();
-            let mut score = Watched::new(self.network(), self.on_progress, (t, later), &rows);
+            let mut score = Watched::new(self.score(), self.on_progress, (t, later), &rows);
             let part = self.rows_at(x, rows.clone(), t);
             let (u, w) = directions(self.normal(&rows, 1), self.normal(&rows, 2));
             let d = u.ncols();
@@ -76,7 +76,7 @@ impl NetworkRun<'_> {
         let options = Adaptive::new(tolerance);
         let mut found = Vec::new();
         for rows in self.batches(x.len_of(Axis(0))) {
-            let score = Watched::new(self.network(), self.on_progress, span, &rows);
+            let score = Watched::new(self.score(), self.on_progress, span, &rows);
             let mut field = Reverse::probability_flow(sde, score);
             let data = self.upload(x, rows.clone())?;
             let numbers = data.numbers.clone();
@@ -109,7 +109,7 @@ impl NetworkRun<'_> {
         let mut found = Vec::new();
         for rows in self.batches(x.len_of(Axis(0))) {
             let data = self.upload(x, rows.clone())?;
-            let mut score = Watched::new(self.network(), self.on_progress, span, &rows);
+            let mut score = Watched::new(self.score(), self.on_progress, span, &rows);
             found.extend(bound.estimate(&mut score, &data.x, &data.numbers)?);
         }
         Ok(found)

@@ -14,7 +14,7 @@
 //! label = "c-noise"
 //! t_min = 1e-5
 //!
-//! [network]                          # the keys of a diffusers UNet2DModel
+//! [network]                          # the keys of a diffusers UNet2DModel, or those of an Mlp
 //! block_out_channels = [32, 64]
 //! …
 //!
@@ -30,12 +30,12 @@ mod file;
 
 use std::path::PathBuf;
 
-use models::{Description, Forward, Label, UNetConfig};
+use models::{Architecture, Description, Forward, Label, UNetConfig};
 use score_match::{TimeLaw, Weighting};
 use sde_core::Prediction;
 use serde::{Deserialize, Serialize};
 
-use super::error::Result;
+use super::error::{Result, TrainError};
 use super::examples::Examples;
 use super::rate::Schedule;
 
@@ -57,7 +57,7 @@ pub struct TrainConfig {
     #[serde(default, skip_serializing_if = "Keep::is_default")]
     pub keep: Keep,
     /// The network; channels and size are those of the data.
-    pub network: UNetConfig,
+    pub network: Architecture,
     /// Whether to go on from a saved state that was made with another configuration.
     #[serde(skip)]
     pub resume: bool,
@@ -286,29 +286,43 @@ impl TrainConfig {
     /// The network, with the channels and the size of the data.
     ///
     /// # Errors
-    /// A configuration that is not built; data that are no images.
-    pub fn unet(&self, shape: &[i64]) -> Result<UNetConfig> {
-        let &[channels, height, width] = shape else {
-            return Err(super::TrainError::Entry {
-                key: "network".into(),
-                found: format!("a U-Net for samples of the shape {shape:?}"),
-                expected: "images [C, H, W]".into(),
-            });
+    /// A configuration that is not built; data of another shape than it takes.
+    pub fn architecture(&self, shape: &[i64]) -> Result<Architecture> {
+        let config: Architecture = match (self.network.clone(), shape) {
+            (Architecture::UNet2DModel(network), &[channels, height, width]) => {
+                let size = if height == width {
+                    models::unet::config::Size::Square(height)
+                } else {
+                    models::unet::config::Size::Rectangle([height, width])
+                };
+                let (in_channels, out_channels, sample_size) = (channels, channels, Some(size));
+                UNetConfig { in_channels, out_channels, sample_size, ..network }.into()
+            }
+            (Architecture::Mlp(network), &[d]) if network.dimension == d => network.into(),
+            (network, _) => {
+                let key = "network".into();
+                let found = format!("an {} for samples of the shape {shape:?}", network.name());
+                let expected = match network {
+                    Architecture::UNet2DModel(_) => "images [C, H, W]".into(),
+                    Architecture::Mlp(mlp) => format!("vectors [{}], its dimension", mlp.dimension),
+                };
+                return Err(TrainError::Entry { key, found, expected });
+            }
         };
-        let sample_size = Some(if height == width {
-            models::unet::config::Size::Square(height)
-        } else {
-            models::unet::config::Size::Rectangle([height, width])
-        });
-        let network = self.network.clone();
-        let config =
-            UNetConfig { in_channels: channels, out_channels: channels, sample_size, ..network };
-        Ok(UNetConfig::parse(&config.to_json()?)?)
+        Ok(Architecture::parse(&config.to_json()?)?)
+    }
+
+    /// Rows of the network's class table.
+    fn class_rows(&self) -> Option<i64> {
+        match &self.network {
+            Architecture::UNet2DModel(network) => network.num_class_embeds,
+            Architecture::Mlp(network) => network.classes,
+        }
     }
 
     /// Classes of the data that the network can be told; the one for none is not among them.
     pub fn classes(&self) -> Option<i64> {
-        let rows = self.network.num_class_embeds?;
+        let rows = self.class_rows()?;
         Some(if self.training.label_dropout > 0.0 { rows - 1 } else { rows })
     }
 

@@ -10,9 +10,9 @@
 
 use std::ops::Range;
 
-use models::UNet;
+use models::Network;
+use models::network::{Classes, Input};
 use models::tch::{Kind, Tensor};
-use models::unet::Input;
 
 use super::batches::Drawn;
 use super::error::Result;
@@ -35,7 +35,7 @@ pub struct Loss {
 /// # Errors
 /// Those of the network.
 pub fn loss(
-    network: &UNet,
+    network: &dyn Network,
     batch: &Drawn,
     part: Range<usize>,
     shape: &[i64],
@@ -47,7 +47,7 @@ pub fn loss(
     let size: Vec<i64> = std::iter::once(n).chain(shape.iter().copied()).collect();
     let tensor = |values: &[f32]| Tensor::f_from_slice(&values[numbers.clone()])?.f_reshape(&size);
     let (x, y) = (tensor(&batch.input)?, tensor(&batch.target)?);
-    let class = batch.class.as_ref().map(|class| &class[part.clone()]);
+    let class = batch.class.as_ref().map(|class| Classes::Labels(&class[part.clone()]));
     let label = &batch.label[part.clone()];
     let output = network.forward(Input { x: &x, label, class, train: true })?;
     if output.size() != size {

@@ -43,7 +43,7 @@ pub fn average(run: &Run, power: [f64; 2], width: f64) -> Result<Parameters> {
         Ok(sum.f_to_kind(Kind::Float)?)
     };
     let named = run.parameters.iter().map(|(name, t)| Ok((name.to_owned(), of(name, t)?)));
-    Ok(Parameters::from_map(named.collect::<Result<_>>()?))
+    Ok(Parameters::from_map(named.collect::<Result<_>>()?, &run.architecture.layout()?))
 }
 
 /// c of the sum of `profiles` that is closest to `wanted`.

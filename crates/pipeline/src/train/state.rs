@@ -9,7 +9,7 @@ use models::parameters::{Entry, Init, Layout};
 use models::tch::{Device, Kind, Tensor};
 use models::torch_ext::Weights;
 use models::torch_ext::adamw::AdamW;
-use models::{Decay, Description, Ema, Parameters, UNet};
+use models::{Architecture, Decay, Description, Ema, Network, Parameters};
 
 use super::checkpoint::Store;
 use super::config::{Averages, Optimiser, TrainConfig};
@@ -35,7 +35,9 @@ pub struct Run {
     /// v of the learned weight (M12), where there is one.
     pub learned: Option<Tensor>,
     /// The network, connected to its weights.
-    pub unet: UNet,
+    pub network: Box<dyn Network>,
+    /// How it is built.
+    pub architecture: Architecture,
     /// What the network is to say.
     pub description: Description,
     /// Averages of the weights; the first one is looked at.
@@ -66,8 +68,9 @@ impl Run {
         description: &Description,
         note: &mut dyn FnMut(String),
     ) -> Result<Self> {
-        let unet_config = config.unet(&description.shape)?;
-        let layout = UNet::layout(&unet_config)?;
+        let architecture = config.architecture(&description.shape)?;
+        let mut layout = architecture.layout()?;
+        layout.sort_by(|a, b| a.name.cmp(&b.name)); // as parameters are
         let states = Store::open(
             config.out.join("states"),
             Some(config.keep.states),
@@ -76,14 +79,14 @@ impl Run {
         let snapshots = Store::open(config.out.join("averages"), None, None)?;
         let saved = match states.latest(note)? {
             None => None,
-            Some((step, weights)) => Some(Saved::new(step, weights, config, &layout)?),
+            Some((step, weights)) => Some(Saved::new(step, weights, config, layout.clone())?),
         };
         let same = saved.as_ref().map_or(Ok(true), |saved| saved.is_of(config))?;
         let step = saved.as_ref().map_or(0, |saved| saved.step);
         states.forget_after(step)?;
         snapshots.forget_after(step)?;
         let (parameters, learned) = weights(config, &layout, saved.as_ref())?;
-        let unet = parameters.connect(|b| UNet::new(&unet_config, b))?;
+        let network = parameters.connect(|b| architecture.build(b))?;
         let averages = averages(config, &parameters, saved.as_ref())?;
         let optimiser = optimiser(config, &parameters, learned.as_ref(), saved.as_ref())?;
         // a bound under another configuration is no measure
@@ -93,7 +96,8 @@ impl Run {
             step,
             parameters,
             learned,
-            unet,
+            network,
+            architecture,
             description,
             averages,
             optimiser,
@@ -107,7 +111,7 @@ impl Run {
     ///
     /// # Errors
     /// None for weights that were built here.
-    pub fn averaged(&self) -> Result<UNet> {
+    pub fn averaged(&self) -> Result<Box<dyn Network>> {
         let average = self.averages.first().map_or(&self.parameters, Ema::average);
         self.with(average)
     }
@@ -116,8 +120,8 @@ impl Run {
     ///
     /// # Errors
     /// A weight that is not there.
-    pub fn with(&self, parameters: &Parameters) -> Result<UNet> {
-        Ok(parameters.connect(|b| UNet::new(self.unet.config(), b))?)
+    pub fn with(&self, parameters: &Parameters) -> Result<Box<dyn Network>> {
+        Ok(parameters.connect(|b| self.architecture.build(b))?)
     }
 
     /// Power averages that were saved on the way: `(step, tensors)`.
@@ -152,15 +156,16 @@ impl Run {
     /// A file that cannot be written: what was saved before then stays.
     pub fn save(&self, config: &TrainConfig) -> Result<()> {
         let (first, second) = self.optimiser.moments();
-        let names: Vec<&str> =
-            self.parameters.iter().map(|(name, _)| name).chain([LEARNED]).collect();
+        let trained = || self.parameters.trainable().map(|(name, _)| name).chain([LEARNED]);
+        let learned = self.learned.iter().map(|v| (LEARNED, v));
         let mut named = self.named_averages();
-        for (kind, list) in [
-            (WEIGHTS, trained(&self.parameters, self.learned.as_ref())),
-            (FIRST, first.iter().collect()),
-            (SECOND, second.iter().collect()),
-        ] {
-            named.extend(names.iter().zip(list).map(|(name, t)| (format!("{kind}.{name}"), t)));
+        let lists: [(&str, Vec<(&str, &Tensor)>); 3] = [
+            (WEIGHTS, self.parameters.iter().chain(learned).collect()),
+            (FIRST, trained().zip(first).collect()),
+            (SECOND, trained().zip(second).collect()),
+        ];
+        for (kind, list) in lists {
+            named.extend(list.into_iter().map(|(name, t)| (format!("{kind}.{name}"), t)));
         }
         let mut metadata: BTreeMap<String, String> =
             [("step".into(), self.step.to_string()), ("config".into(), config.identity()?)].into();
@@ -183,7 +188,7 @@ impl Run {
 
 /// All tensors that are trained, those of the network in the order of their names.
 pub fn trained<'a>(parameters: &'a Parameters, learned: Option<&'a Tensor>) -> Vec<&'a Tensor> {
-    parameters.tensors().into_iter().chain(learned).collect()
+    parameters.trainable().map(|(_, t)| t).chain(learned).collect()
 }
 
 /// The weights of the network and of the loss, with gradients.
@@ -244,24 +249,23 @@ fn optimiser(
 /// A state in its file.
 struct Saved {
     weights: Weights,
-    names: Vec<String>,
+    /// Of the network, sorted by name.
+    layout: Layout,
     step: u64,
     best: Option<Best>,
 }
 
 impl Saved {
-    fn new(step: u64, weights: Weights, config: &TrainConfig, network: &Layout) -> Result<Self> {
+    fn new(step: u64, weights: Weights, config: &TrainConfig, network: Layout) -> Result<Self> {
         let best = weights.metadata("best").and_then(|text| text.split_once(' '));
         let best = best.and_then(|(step, bound)| {
             Some(Best { step: step.parse().ok()?, bound: bound.parse().ok()? })
         });
-        let mut names: Vec<String> = network.iter().map(|entry| entry.name.clone()).collect();
-        names.sort();
-        let layout = state_layout(config, network);
-        if let Some(mismatch) = models::report::Mismatch::between(&layout, &weights.shapes()) {
+        let expected = state_layout(config, &network);
+        if let Some(mismatch) = models::report::Mismatch::between(&expected, &weights.shapes()) {
             return Err(models::Error::Mismatch { path: weights.path().into(), mismatch }.into());
         }
-        Ok(Self { weights, names, step, best })
+        Ok(Self { weights, layout: network, step, best })
     }
 
     /// Whether it was made with this configuration.
@@ -288,13 +292,15 @@ impl Saved {
 
     fn moments(&self, kind: &str, learned: bool) -> Result<Vec<Tensor>> {
         let v = learned.then_some(LEARNED);
-        let names = self.names.iter().map(String::as_str).chain(v);
+        let moving = self.layout.iter().filter(|entry| !entry.frozen);
+        let names = moving.map(|entry| entry.name.as_str()).chain(v);
         names.map(|name| self.tensor(&format!("{kind}.{name}"))).collect()
     }
 
     fn parameters(&self, kind: &str) -> Result<Parameters> {
-        let read = |name: &String| Ok((name.clone(), self.tensor(&format!("{kind}.{name}"))?));
-        Ok(Parameters::from_map(self.names.iter().map(read).collect::<Result<_>>()?))
+        let read = |e: &Entry| Ok((e.name.clone(), self.tensor(&format!("{kind}.{}", e.name))?));
+        let named = self.layout.iter().map(read).collect::<Result<_>>()?;
+        Ok(Parameters::from_map(named, &self.layout))
     }
 }
 
@@ -304,15 +310,18 @@ fn state_layout(config: &TrainConfig, network: &Layout) -> Layout {
         Averages::Decay(_) => 1,
         Averages::Power { .. } => 2,
     };
-    let v = Entry { name: LEARNED.into(), shape: vec![KNOTS], init: Init::Constant(0.0) };
+    let (name, init) = (LEARNED.into(), Init::Constant(0.0));
+    let v = Entry { name, shape: vec![KNOTS], init, frozen: false };
     let v = config.training.learned_weight.then_some(v);
     let named = |kind: &str, entries: Vec<&Entry>| -> Layout {
         let rename = |e: &&Entry| Entry { name: format!("{kind}.{}", e.name), ..(*e).clone() };
         entries.iter().map(rename).collect()
     };
-    let trained = || network.iter().chain(&v).collect();
-    let mut all: Layout =
-        [WEIGHTS, FIRST, SECOND].iter().flat_map(|kind| named(kind, trained())).collect();
+    let mut all = named(WEIGHTS, network.iter().chain(&v).collect());
+    for kind in [FIRST, SECOND] {
+        let moving = network.iter().filter(|entry| !entry.frozen);
+        all.extend(named(kind, moving.chain(&v).collect()));
+    }
     for i in 0..averages {
         all.extend(named(&format!("{AVERAGE}{i}"), network.iter().collect()));
     }

@@ -54,7 +54,7 @@ fn gradients(config: &TrainConfig, run: &Run, batch: &Drawn) -> Result<(f64, Vec
     let (n, shape) = (config.training.accumulate, &run.description.shape);
     let (mut value, mut sum): (f64, Option<Vec<Tensor>>) = (0.0, None);
     for i in 0..n {
-        let loss = loss(&run.unet, batch, batch.part(i, n), shape, run.learned.as_ref())?;
+        let loss = loss(&*run.network, batch, batch.part(i, n), shape, run.learned.as_ref())?;
         let new = Tensor::f_run_backward(&[&loss.minimised], &parameters, false, false)?;
         value += loss.value.f_double_value(&[])?;
         sum = Some(match sum {

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use models::tch::Device;
-use models::{Batch, Description, NetworkScore, UNet};
+use models::{Batch, Description, Network, NetworkScore};
 use ndarray::Array2;
 use score_match::{TimeLaw, Weighting, bound, residual};
 use sde_core::levels::Levels;
@@ -73,10 +73,10 @@ impl Validation {
     ///
     /// # Errors
     /// Those of the network.
-    pub fn bound(&self, unet: &UNet, description: &Description) -> Result<f64> {
+    pub fn bound(&self, network: &dyn Network, description: &Description) -> Result<f64> {
         let mut sum = 0.0;
         for chunk in &self.chunks {
-            let mut score = NetworkScore::new(unet, description).of_class(chunk.class);
+            let mut score = NetworkScore::new(network, description).of_class(chunk.class);
             sum += self.sum(chunk, &mut score, description)?;
         }
         self.per_dim(sum / (self.examples.len() * TIMES) as f64 + self.constant)

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use models::tch::Device;
-use models::{Description, UNet};
+use models::{Description, Network};
 use ndarray::{ArrayD, ArrayView4, Axis, Ix4, concatenate};
 use ode_solvers::HEUN;
 use plotters::prelude::{Circle, Color};
@@ -26,15 +26,15 @@ const HALF: f64 = 2.5;
 /// Those of the network; a picture that cannot be written.
 pub fn write_samples(
     config: &TrainConfig,
-    (unet, description): (&UNet, &Description),
+    (network, description): (&dyn Network, &Description),
     path: &Path,
 ) -> Result<()> {
     let samples = match config.classes() {
-        None => draw(config, (unet, description), None, config.keep.samples)?,
+        None => draw(config, (network, description), None, config.keep.samples)?,
         Some(classes) => {
             let each = config.keep.samples.div_ceil(usize::try_from(classes).unwrap_or(1).max(1));
             let parts =
-                (0..classes).map(|class| draw(config, (unet, description), Some(class), each));
+                (0..classes).map(|class| draw(config, (network, description), Some(class), each));
             let parts = parts.collect::<Result<Vec<_>>>()?;
             let views: Vec<_> = parts.iter().map(ArrayD::view).collect();
             concatenate(Axis(0), &views).unwrap_or_default() // all of one shape
@@ -51,13 +51,13 @@ pub fn write_samples(
 
 fn draw(
     config: &TrainConfig,
-    (unet, description): (&UNet, &Description),
+    (network, description): (&dyn Network, &Description),
     class: Option<i64>,
     n: usize,
 ) -> Result<ArrayD<f64>> {
     let process = &*description.process;
     let run = NetworkRun {
-        unet,
+        network,
         description,
         class,
         guidance: None,

@@ -14,7 +14,7 @@ fn folder_of_classes() -> TempDir {
     let config =
         CONFIG.replace("\"layers_per_block\"", "\"num_class_embeds\": 4, \"layers_per_block\"");
     let config = UNetConfig::parse(&config).unwrap();
-    let model = Model::fresh(&config, Description::parse(MEANING).unwrap(), 3).unwrap();
+    let model = Model::fresh(config, Description::parse(MEANING).unwrap(), 3).unwrap();
     model.save(folder.path().join("net")).unwrap();
     folder
 }

@@ -44,7 +44,7 @@ const MEANING: &str = r#"
 fn folder() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let config = UNetConfig::parse(CONFIG).unwrap();
-    let model = Model::fresh(&config, Description::parse(MEANING).unwrap(), 3).unwrap();
+    let model = Model::fresh(config, Description::parse(MEANING).unwrap(), 3).unwrap();
     model.save(folder.path().join("net")).unwrap();
     folder
 }

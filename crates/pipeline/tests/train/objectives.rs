@@ -63,7 +63,7 @@ impl Setup {
         let points = self.examples.points(&noise, &batch_of.rows, &samples).unwrap();
         let to_batch = |x| -> Batch { batch(x, self.examples.shape()).unwrap() };
         let (x0, eps) = (to_batch(&points), to_batch(&self.examples.noise(&noise, &samples)));
-        let mut score = NetworkScore::new(&run.unet, &self.description);
+        let mut score = NetworkScore::new(&*run.network, &self.description);
         let mut r = x0.zeros_like();
         let at = Lanes { t: &batch_of.label, sample: &samples }; // the label is the time
         residual(&*self.description.process, &mut score, &x0, &eps, at, &mut r).unwrap();
@@ -103,7 +103,7 @@ fn the_loss_is_the_weighted_residual_in_every_prediction() {
             ]);
             let (run, drawn) = (setup.run(), setup.batch(3));
             let shape = setup.examples.shape();
-            let found = number(&loss(&run.unet, &drawn, 0..8, shape, None).unwrap().value);
+            let found = number(&loss(&*run.network, &drawn, 0..8, shape, None).unwrap().value);
             let squares = setup.squares(&run, &drawn, 3);
             let weights =
                 drawn.label.iter().map(|&t| weighting.weight(&*setup.description.process, t));
@@ -130,7 +130,7 @@ fn dividing_by_the_law_makes_one_mean_of_all_laws() {
         let all: Vec<f64> = weights.collect();
         all.iter().sum::<f64>() / all.len() as f64
     };
-    let laws = ["'uniform'", "'log-snr'", "'importance'", "{log-normal={mean=-0.5,std=1.5}}"];
+    let laws = ["'uniform'", "'log-snr'", "'importance'", "{log-normal={mean=-0.5,std=3.0}}"];
     for law in laws {
         let found = mean(law, true);
         assert!((found - 0.5 * 0.99).abs() < 0.01, "{law}: {found}"); // ½ ∫ dt over [0.01, 1]
@@ -151,7 +151,7 @@ fn the_gradient_reaches_every_parameter() {
         ]);
         let (run, drawn) = (setup.run(), setup.batch(1));
         let v = run.learned.as_ref();
-        let loss = loss(&run.unet, &drawn, 0..64, setup.examples.shape(), v).unwrap();
+        let loss = loss(&*run.network, &drawn, 0..64, setup.examples.shape(), v).unwrap();
         loss.minimised.f_backward().unwrap();
         for (name, tensor) in run.parameters.iter() {
             let largest = number(&tensor.grad().f_abs().unwrap().f_max().unwrap());
@@ -203,8 +203,8 @@ fn the_learned_weight_divides_by_its_exponential() {
     let (run, drawn) = (setup.run(), setup.batch(2));
     let v = Tensor::f_from_slice(&[0.75_f32; pipeline::train::objective::KNOTS]).unwrap();
     let shape = setup.examples.shape();
-    let found = loss(&run.unet, &drawn, 0..8, shape, Some(&v)).unwrap();
-    let plain = number(&loss(&run.unet, &drawn, 0..8, shape, None).unwrap().minimised);
+    let found = loss(&*run.network, &drawn, 0..8, shape, Some(&v)).unwrap();
+    let plain = number(&loss(&*run.network, &drawn, 0..8, shape, None).unwrap().minimised);
     let want = score_match::weighting::with_log_variance(plain, 0.75);
     assert!((number(&found.minimised) - want).abs() < 1e-5 * want.abs());
     assert!((number(&found.value) - plain).abs() < 1e-6 * plain);
@@ -227,19 +227,21 @@ fn after(steps: u64, entries: &[&str]) -> Vec<f32> {
     weights(&run)
 }
 
+/// The mean distance: a gradient that is rounding alone has no sign, and Adam's first steps are signs.
 fn apart(a: &[f32], b: &[f32]) -> f32 {
-    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).sum::<f32>() / a.len() as f32
 }
 
 #[test]
 fn parts_of_a_batch_are_the_batch_and_optimisers_differ_by_their_decay() {
     let whole = after(3, &[]);
     let parts = after(3, &["training.accumulate=4"]);
-    assert!(apart(&whole, &parts) < 2e-4, "{}", apart(&whole, &parts)); // signs of tiny gradients
+    assert!(apart(&whole, &parts) < 3e-6, "{}", apart(&whole, &parts));
     assert_eq!(whole, after(3, &["training.optimiser=adam"]));
     let decay = ["training.weight_decay=0.1", "training.optimiser=adam"];
     let [adam, adamw] = [after(3, &decay), after(3, &decay[..1])];
-    assert!(apart(&adam, &adamw) > 1e-4 && apart(&adamw, &whole) > 1e-5);
+    assert!(apart(&adam, &adamw) > 1e-4, "{}", apart(&adam, &adamw));
+    assert!(apart(&adamw, &whole) > 1e-5, "{}", apart(&adamw, &whole));
 }
 
 #[test]

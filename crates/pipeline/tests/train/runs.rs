@@ -59,7 +59,7 @@ fn a_wrong_file_is_one_sentence() {
         ("seed = 3", "", "missing field `seed`"),
         ("dropout = 0.1", "drop_out = 0.1", "network.drop_out: found 0.1"),
         ("steps = 40", "steps = 0", "training.steps: found 0, expected a positive number"),
-        ("[8, 8]", "[8, 9]", "block_out_channels: found 9, expected positive multiples"),
+        ("[8, 8]", "[8, 9]", "found 9 channels in 4 groups"),
         ("t_min = 1e-5", "t_min = -1.0", "t_min = -1 is out of range"),
         ("t_min = 1e-5", "t_min = 0.0", "the label at t_min = -inf is out of range"),
         ("\"digits:train\"", "\"gone.npy\"", "gone.npy does not exist"),

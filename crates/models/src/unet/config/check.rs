@@ -1,6 +1,7 @@
 //! What a configuration must fulfil: entries that fit together, and options that are built here.
 
-use super::{BlockType, Resampling, TimeEmbeddingType, UNetConfig};
+use super::super::ends::IMAGE;
+use super::{BlockType, TimeEmbeddingType, UNetConfig};
 use crate::error::{Error, Result};
 
 /// A rule: whether it holds, the entry, what it says, what it may say.
@@ -16,20 +17,20 @@ pub(super) fn check(config: &UNetConfig) -> Result<()> {
 }
 
 fn widths(c: &UNetConfig) -> Vec<Rule<'_>> {
-    let groups = c.norm_num_groups.unwrap_or(0);
-    let odd = c.block_out_channels.iter().find(|n| **n <= 0 || **n % groups.max(1) != 0);
+    let odd = c.block_out_channels.iter().find(|n| **n <= 0);
     let odd_width = odd.map(ToString::to_string).unwrap_or_default();
-    let last = c.block_out_channels.last().copied().unwrap_or(0);
-    let attends = c.attn_norm_num_groups.is_none_or(|g| g > 0 && last % g == 0);
-    let multiples = format!("positive multiples of norm_num_groups = {groups}");
-    let divisor = format!("null or a divisor of {last}");
     let below = format!("below {}, half the first of block_out_channels", c.first_channels() / 2);
-    let shifted = c.freq_shift < c.first_channels() / 2;
+    let positional = c.time_embedding_type == TimeEmbeddingType::Positional;
+    let shifted = !positional || c.freq_shift < c.first_channels() / 2;
     vec![
         (c.levels() > 0, "block_out_channels", "no level".into(), "at least one".into()),
-        (groups > 0, "norm_num_groups", text(&c.norm_num_groups), POSITIVE.into()),
-        (odd.is_none(), "block_out_channels", odd_width, multiples),
-        (attends, "attn_norm_num_groups", text(&c.attn_norm_num_groups), divisor),
+        (
+            c.levels() < 32,
+            "block_out_channels",
+            format!("{} levels", c.levels()),
+            "at most 31".into(),
+        ),
+        (odd.is_none(), "block_out_channels", odd_width, "positive numbers".into()),
         (shifted, "freq_shift", text(&c.freq_shift), below),
     ]
 }
@@ -48,8 +49,11 @@ fn numbers(c: &UNetConfig) -> Vec<Rule<'_>> {
         above("norm_eps", c.norm_eps),
         above("mid_block_scale_factor", c.mid_block_scale_factor),
         (layers > 0, "layers_per_block", layers.to_string(), POSITIVE.into()),
+        positive("norm_num_groups", c.norm_num_groups),
+        positive("attn_norm_num_groups", c.attn_norm_num_groups),
         positive("attention_head_dim", c.attention_head_dim),
         positive("num_class_embeds", c.num_class_embeds),
+        positive("num_train_timesteps", c.num_train_timesteps),
         positive("time_embedding_dim", c.time_embedding_dim),
         (
             (0.0..1.0).contains(&dropout),
@@ -57,61 +61,66 @@ fn numbers(c: &UNetConfig) -> Vec<Rule<'_>> {
             dropout.to_string(),
             "a number from 0 to below 1".into(),
         ),
-    ]
-}
-
-fn blocks(c: &UNetConfig) -> Vec<Rule<'_>> {
-    use BlockType::{AttnDownBlock2D, AttnUpBlock2D, DownBlock2D, UpBlock2D};
-    let kinds = [
-        ("down_block_types", &c.down_block_types, [DownBlock2D, AttnDownBlock2D]),
-        ("up_block_types", &c.up_block_types, [UpBlock2D, AttnUpBlock2D]),
-    ];
-    let mut rules = Vec::new();
-    for (key, types, known) in kinds {
-        let (found, n) = (types.len(), c.levels());
-        let expected = format!("{n}, one for each of block_out_channels");
-        rules.push((found == n, key, format!("{found} blocks"), expected));
-        let other = types.iter().find(|t| !known.contains(t));
-        let expected = format!("{} or {}", text(&known[0]), text(&known[1]));
-        rules.push((other.is_none(), key, other.map(text).unwrap_or_default(), expected));
-    }
-    rules
-}
-
-fn options(c: &UNetConfig) -> Vec<Rule<'_>> {
-    let positional = c.time_embedding_type == TimeEmbeddingType::Positional;
-    let conv = |r: Resampling| r == Resampling::Conv;
-    vec![
-        (
-            c.class_name == "UNet2DModel",
-            "_class_name",
-            text(&c.class_name),
-            "\"UNet2DModel\"".into(),
-        ),
-        (
-            positional,
-            "time_embedding_type",
-            text(&c.time_embedding_type),
-            text(&TimeEmbeddingType::Positional),
-        ),
-        (
-            conv(c.downsample_type),
-            "downsample_type",
-            text(&c.downsample_type),
-            text(&Resampling::Conv),
-        ),
-        (conv(c.upsample_type), "upsample_type", text(&c.upsample_type), text(&Resampling::Conv)),
-        (
-            c.class_embed_type.is_none(),
-            "class_embed_type",
-            text(&c.class_embed_type),
-            "null".into(),
-        ),
         (
             (0..=1).contains(&c.downsample_padding),
             "downsample_padding",
             c.downsample_padding.to_string(),
             "0 or 1".into(),
+        ),
+    ]
+}
+
+fn blocks(c: &UNetConfig) -> Vec<Rule<'_>> {
+    let kinds = [
+        ("down_block_types", &c.down_block_types, true),
+        ("up_block_types", &c.up_block_types, false),
+    ];
+    let mut rules = Vec::new();
+    for (key, types, down) in kinds {
+        let (found, n) = (types.len(), c.levels());
+        let expected = format!("{n}, one for each of block_out_channels");
+        rules.push((found == n, key, format!("{found} blocks"), expected));
+        let other = types.iter().find(|t| t.goes_down() != down);
+        let expected = format!("blocks of the way {}", if down { "down" } else { "up" });
+        rules.push((other.is_none(), key, other.map(text).unwrap_or_default(), expected));
+        // The second image changes its size in these blocks alone.
+        let from_the_image: Vec<_> =
+            if down { types.iter().collect() } else { types.iter().rev().collect() };
+        let skips = from_the_image.iter().rposition(|t| t.skips()).map_or(0, |i| i + 1);
+        let between = from_the_image[..skips].iter().find(|t| !t.skips());
+        let expected = "Skip blocks alone between a Skip block and the finest".to_owned();
+        rules.push((between.is_none(), key, between.map(text).unwrap_or_default(), expected));
+        let plain = types.iter().find(|t| !t.skips());
+        let grouped = plain.is_none() || c.norm_num_groups.is_some();
+        let expected = format!("a number for {}", plain.map(text).unwrap_or_default());
+        rules.push((grouped, "norm_num_groups", "null".into(), expected));
+    }
+    rules
+}
+
+fn options(c: &UNetConfig) -> Vec<Rule<'_>> {
+    let learned = c.time_embedding_type == TimeEmbeddingType::Learned;
+    let not_last = |types: &[BlockType]| types.iter().rev().skip(1).any(|t| t.skips());
+    let image = |skips: bool, channels: i64| !skips || channels == IMAGE;
+    let three = format!("{IMAGE}, as its Skip blocks have it");
+    vec![
+        (
+            !learned || c.num_train_timesteps.is_some(),
+            "num_train_timesteps",
+            "null".into(),
+            "the rows of the learned table of times".into(),
+        ),
+        (
+            image(not_last(&c.down_block_types), c.in_channels),
+            "in_channels",
+            text(&c.in_channels),
+            three.clone(),
+        ),
+        (
+            image(not_last(&c.up_block_types), c.out_channels),
+            "out_channels",
+            text(&c.out_channels),
+            three,
         ),
     ]
 }

@@ -8,8 +8,7 @@ use std::time::Instant;
 use clap::Args;
 use pipeline::models::tch::{Kind, Tensor, no_grad};
 use pipeline::models::torch_ext::{Weights, write_weights};
-use pipeline::models::unet::Input;
-use pipeline::models::{Model, UNet, vjp};
+use pipeline::models::{Classes, Input, Model, vjp};
 use pipeline::output::prepare;
 use serde::Serialize;
 
@@ -54,11 +53,17 @@ struct Evaluated<'a> {
     out: &'a Path,
 }
 
+/// The classes of the rows, as the network takes them.
+enum ClassArray {
+    Labels(Vec<i64>),
+    Vectors(Tensor),
+}
+
 /// What the network is evaluated on.
 struct Arrays {
     sample: Tensor,
     labels: Vec<f64>,
-    classes: Option<Vec<i64>>,
+    classes: Option<ClassArray>,
     cotangent: Option<Tensor>,
 }
 
@@ -72,7 +77,7 @@ pub(crate) fn run(flags: &EvalFlags, common: &Common) -> Result<(), Box<dyn Erro
     let arrays = Arrays::read(&flags.input, &session)?;
     prepare(&flags.out)?;
     let begun = Instant::now();
-    let (output, product) = arrays.evaluate(&model.unet, &flags.input, &session)?;
+    let (output, product) = arrays.evaluate(&model, &flags.input, &session)?;
     let milliseconds = 1e3 * begun.elapsed().as_secs_f64();
 
     let mut tensors = vec![("output", &output)];
@@ -103,10 +108,12 @@ impl Arrays {
         }
         let n = shape[0];
         let labels = file.rows("timestep", n, &[Kind::Float, Kind::Double, Kind::Int64])?;
-        let classes = match file.optional("class_labels", &[Kind::Int64])? {
+        let classes = match file.optional("class_labels", &[Kind::Int64, Kind::Float])? {
+            Some(vectors) if vectors.kind() == Kind::Float => Some(ClassArray::Vectors(vectors)),
             Some(_) => {
                 let labels = file.rows("class_labels", n, &[Kind::Int64])?;
-                Some(labels.iter().map(|&k| k as i64).collect()) // whole numbers, read as such
+                let labels = labels.iter().map(|&k| k as i64); // whole numbers, read as such
+                Some(ClassArray::Labels(labels.collect()))
             }
             None => None,
         };
@@ -117,11 +124,11 @@ impl Arrays {
     /// Output and product, computed in batches on the device, on the host.
     fn evaluate(
         &self,
-        unet: &UNet,
+        model: &Model,
         path: &Path,
         session: &Session<'_>,
     ) -> Result<(Tensor, Option<Tensor>), Box<dyn Error>> {
-        let cotangent = self.cotangent(unet, path, session)?;
+        let cotangent = self.cotangent(model, path, session)?;
         let n = self.labels.len();
         let batch = session.common.batch_or(n);
         let (mut outputs, mut products) = (Vec::new(), Vec::new());
@@ -131,8 +138,16 @@ impl Arrays {
                 [rows.start, rows.len()].map(|n| i64::try_from(n).unwrap_or(i64::MAX));
             let part = |t: &Tensor| t.f_narrow(0, start, len);
             let label = &self.labels[rows.clone()];
-            let class = self.classes.as_ref().map(|classes| &classes[rows.clone()]);
-            let forward = |x: &Tensor| unet.forward(Input { x, label, class, train: false });
+            let vectors = match &self.classes {
+                Some(ClassArray::Vectors(vectors)) => Some(part(vectors)?),
+                _ => None,
+            };
+            let class = match &self.classes {
+                Some(ClassArray::Labels(labels)) => Some(Classes::Labels(&labels[rows.clone()])),
+                _ => vectors.as_ref().map(Classes::Vectors),
+            };
+            let forward =
+                |x: &Tensor| model.network.forward(Input { x, label, class, train: false });
             let x = part(&self.sample)?;
             let output = if let Some(u) = cotangent {
                 let (output, product) = vjp(forward, &x, &part(u)?)?;
@@ -151,14 +166,14 @@ impl Arrays {
     /// The cotangent, if it has the shape of the output. One that has only the sample's belongs to another network.
     fn cotangent(
         &self,
-        unet: &UNet,
+        model: &Model,
         path: &Path,
         session: &Session<'_>,
     ) -> Result<Option<&Tensor>, Box<dyn Error>> {
         let Some(u) = &self.cotangent else { return Ok(None) };
         let sample = self.sample.size();
         let mut output = sample.clone();
-        output[1] = unet.config().out_channels;
+        output[1] = model.architecture.channels().1;
         let found = u.size();
         if found == output {
             return Ok(Some(u));

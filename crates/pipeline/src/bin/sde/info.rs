@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use pipeline::models::torch_ext::runtime;
-use pipeline::models::{Description, Model, UNetConfig};
+use pipeline::models::{Description, Model};
 use serde::Serialize;
 
 use crate::flags::{Common, MeaningFlags};
@@ -87,7 +87,7 @@ fn about<'a>(
     flags: &MeaningFlags,
     session: &Session<'_>,
 ) -> Result<About<'a>, Box<dyn Error>> {
-    let config = model.unet.config();
+    let (in_channels, out_channels) = model.architecture.channels();
     let described = match describe(model, path, flags, None, session) {
         Ok(description) => Some(description),
         Err(why) if flags.given() || model.description.is_some() => return Err(why),
@@ -100,22 +100,18 @@ fn about<'a>(
     let json = |value: serde_json::Result<serde_json::Value>| value.ok();
     Ok(About {
         path,
-        class: &config.class_name,
+        class: model.architecture.name(),
         parameters: model.parameters.count(),
-        in_channels: config.in_channels,
-        out_channels: config.out_channels,
-        classes: config.num_class_embeds,
-        shape: d.map(|d| d.shape.clone()).or_else(|| shape(config)),
+        in_channels,
+        out_channels,
+        classes: model.network.classes(),
+        shape: d.map(|d| d.shape.clone()).or_else(|| model.architecture.sample_shape()),
         process: d.and_then(|d| json(serde_json::to_value(&d.process))),
         prediction: d.and_then(|d| json(serde_json::to_value(d.prediction))),
         label: d.and_then(|d| json(serde_json::to_value(d.label))),
         t_min: d.map(|d: &Description| d.t_min),
         levels: d.and_then(|d| d.levels),
     })
-}
-
-fn shape(config: &UNetConfig) -> Option<Vec<i64>> {
-    Some([&[config.in_channels][..], &config.sample_size?.sides()].concat())
 }
 
 impl Info<'_> {

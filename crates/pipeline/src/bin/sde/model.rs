@@ -5,7 +5,7 @@ use std::path::Path;
 
 use pipeline::cli::Usage;
 use pipeline::models::unet::config::TimeEmbeddingType;
-use pipeline::models::{Description, Forward, Label, Model};
+use pipeline::models::{Architecture, Description, Forward, Label, Model};
 use pipeline::network::{NetworkRun, sizes};
 use sde_core::{Prediction, Process};
 
@@ -57,7 +57,7 @@ impl Described {
         on_progress: &'a dyn Fn(f64),
     ) -> NetworkRun<'a> {
         NetworkRun {
-            unet: &self.model.unet,
+            network: &*self.model.network,
             description: &self.description,
             class: self.class,
             guidance: self.guidance,
@@ -81,7 +81,7 @@ impl Described {
     /// A model without classes, or the class that stands for none.
     pub(crate) fn guide(&mut self, weight: Option<f64>) -> Result<(), Usage> {
         let Some(weight) = weight else { return Ok(()) };
-        let Some(n) = self.model.unet.config().num_class_embeds else {
+        let Some(n) = self.model.network.classes() else {
             let text =
                 format!("found --guidance {weight}, expected none: the model has no classes");
             return Err(Usage(text));
@@ -109,7 +109,7 @@ impl Described {
 
 /// The class, when the network has classes.
 fn class(model: &Model, class: Option<u64>) -> Result<Option<i64>, Usage> {
-    match (model.unet.config().num_class_embeds, class) {
+    match (model.network.classes(), class) {
         (None, None) => Ok(None),
         (None, Some(k)) => {
             Err(Usage(format!("found --class {k}, expected none: the model has no classes")))
@@ -171,7 +171,10 @@ fn missing(flag: &str, path: &Path) -> Usage {
 
 /// The label that networks of a kind are usually told.
 fn usual_label(process: &Forward, model: &Model) -> Option<Label> {
-    let fourier = model.unet.config().time_embedding_type == TimeEmbeddingType::Fourier;
+    let fourier = matches!(
+        &model.architecture,
+        Architecture::UNet2DModel(unet) if unet.time_embedding_type == TimeEmbeddingType::Fourier
+    );
     match process {
         Forward::Chain(_) => Some(Label::Index),
         Forward::Continuous(Process::VarianceExploding(_)) if fourier => Some(Label::Sigma),
@@ -181,9 +184,8 @@ fn usual_label(process: &Forward, model: &Model) -> Option<Label> {
 
 /// `[C, H, W]` by the network's configuration, or that of the samples at hand.
 fn sample_shape(model: &Model, path: &Path, given: Option<&[usize]>) -> Result<Vec<i64>, String> {
-    let config = model.unet.config();
-    match (config.sample_size, given) {
-        (Some(size), _) => Ok([&[config.in_channels][..], &size.sides()].concat()),
+    match (model.architecture.sample_shape(), given) {
+        (Some(shape), _) => Ok(shape),
         (None, Some(given)) => Ok(sizes(given)),
         (None, None) => Err(format!(
             "config.json of {} has no sample_size, expected one, or the noise of --noise to see the shape from",

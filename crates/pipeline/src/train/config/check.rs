@@ -1,5 +1,7 @@
 //! What the types of a configuration cannot say: numbers in range, entries that go together.
 
+use models::Architecture;
+
 use super::{Averages, TrainConfig};
 use crate::train::error::{Result, TrainError};
 
@@ -20,7 +22,9 @@ fn all(rules: &[Rule<'_>], expected: &str) -> Result<()> {
 
 impl TrainConfig {
     pub(super) fn check(&self) -> Result<()> {
-        if let Some((key, value)) = self.network.others.iter().next() {
+        if let Architecture::UNet2DModel(unet) = &self.network
+            && let Some((key, value)) = unet.others.iter().next()
+        {
             return Err(entry(&format!("network.{key}"), value, "a key of a UNet2DModel"));
         }
         self.check_parts()?;
@@ -69,9 +73,9 @@ impl TrainConfig {
             let expected = format!("a divisor of training.batch = {}", t.batch);
             return Err(entry("training.accumulate", t.accumulate, expected));
         }
-        if t.label_dropout > 0.0 && self.network.num_class_embeds.is_none_or(|n| n < 2) {
+        if t.label_dropout > 0.0 && self.class_rows().is_none_or(|n| n < 2) {
             let expected =
-                "0, or network.num_class_embeds with one row more than there are classes";
+                "0, or a class table of the network with one row more than there are classes";
             return Err(entry("training.label_dropout", t.label_dropout, expected));
         }
         Ok(())

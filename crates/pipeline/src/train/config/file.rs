@@ -27,12 +27,20 @@ impl TrainConfig {
     /// # Errors
     /// None for finite numbers.
     pub fn identity(&self) -> Result<String> {
-        let wrong = |e: toml::ser::Error| TrainError::Config {
-            path: self.out.clone(),
-            what: e.to_string(),
-        };
+        let wrong = |what: String| TrainError::Config { path: self.out.clone(), what };
         let bare = Self { out: PathBuf::new(), keep: super::Keep::default(), ..self.clone() };
-        toml::to_string(&bare).map_err(wrong)
+        let mut value = serde_json::to_value(&bare).map_err(|e| wrong(e.to_string()))?;
+        without_nulls(&mut value);
+        let table = toml::Value::try_from(value).map_err(|e| wrong(e.to_string()))?;
+        toml::to_string(&table).map_err(|e| wrong(e.to_string()))
+    }
+}
+
+/// Takes away what is absent, for which TOML has no word.
+fn without_nulls(value: &mut serde_json::Value) {
+    if let Some(entries) = value.as_object_mut() {
+        entries.retain(|_, entry| !entry.is_null());
+        entries.values_mut().for_each(without_nulls);
     }
 }
 

@@ -1,0 +1,197 @@
+//! The layers that the networks share: convolution, linear map, group norm, attention over pixels, resampling.
+//!
+//! ```text
+//! attention:  W_o softmax(q kᵀ/√d) v,   q, k, v = W tokens
+//! ```
+
+mod attention;
+pub(crate) mod fir;
+
+use serde::{Deserialize, Serialize};
+use tch::Tensor;
+
+pub(crate) use attention::Heads;
+
+use crate::error::{Error, Result};
+use crate::parameters::{Builder, Init};
+
+/// `1/√fan_in`.
+pub(crate) fn bound(fan_in: i64) -> Init {
+    Init::Uniform(1.0 / (fan_in as f64).sqrt())
+}
+
+/// A convolution with as many pixels around as it needs to keep the size (stride 1).
+#[derive(Debug)]
+pub(crate) struct Conv {
+    pub(crate) weight: Tensor,
+    pub(crate) bias: Tensor,
+    pub(crate) stride: i64,
+    pub(crate) padding: i64,
+}
+
+impl Conv {
+    pub(crate) fn new(
+        b: &mut Builder<'_>,
+        name: &str,
+        channels: (i64, i64),
+        kernel: i64,
+    ) -> Result<Self> {
+        let (cin, _) = channels;
+        Self::begin(b, name, channels, kernel, bound(cin * kernel * kernel))
+    }
+
+    /// With another law of its first weights.
+    pub(crate) fn begin(
+        b: &mut Builder<'_>,
+        name: &str,
+        (cin, cout): (i64, i64),
+        kernel: i64,
+        init: Init,
+    ) -> Result<Self> {
+        Ok(Self {
+            weight: b.tensor(format!("{name}.weight"), &[cout, cin, kernel, kernel], init)?,
+            bias: b.tensor(format!("{name}.bias"), &[cout], init)?,
+            stride: 1,
+            padding: kernel / 2,
+        })
+    }
+
+    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let (s, p) = (self.stride, self.padding);
+        Ok(x.f_conv2d(&self.weight, Some(&self.bias), [s, s], [p, p], [1, 1], 1)?)
+    }
+}
+
+/// `W x + b` over the last axis.
+#[derive(Debug)]
+pub(crate) struct Linear {
+    weight: Tensor,
+    bias: Tensor,
+}
+
+impl Linear {
+    pub(crate) fn new(b: &mut Builder<'_>, name: &str, cin: i64, cout: i64) -> Result<Self> {
+        Self::begin(b, name, (cin, cout), bound(cin))
+    }
+
+    /// With another law of its first weights.
+    pub(crate) fn begin(
+        b: &mut Builder<'_>,
+        name: &str,
+        (cin, cout): (i64, i64),
+        init: Init,
+    ) -> Result<Self> {
+        Ok(Self {
+            weight: b.tensor(format!("{name}.weight"), &[cout, cin], init)?,
+            bias: b.tensor(format!("{name}.bias"), &[cout], init)?,
+        })
+    }
+
+    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(x.f_linear(&self.weight, Some(&self.bias))?)
+    }
+}
+
+/// Group norm with affine parameters.
+#[derive(Debug)]
+pub(crate) struct Norm {
+    weight: Tensor,
+    bias: Tensor,
+    groups: i64,
+    eps: f64,
+}
+
+impl Norm {
+    pub(crate) fn new(
+        b: &mut Builder<'_>,
+        name: &str,
+        channels: i64,
+        groups: i64,
+        eps: f64,
+    ) -> Result<Self> {
+        if groups <= 0 || channels % groups != 0 {
+            return Err(Error::Config {
+                key: format!("{name} of the network"),
+                found: format!("{channels} channels in {groups} groups"),
+                expected: "groups of equal size".into(),
+            });
+        }
+        Ok(Self {
+            weight: b.tensor(format!("{name}.weight"), &[channels], Init::Constant(1.0))?,
+            bias: b.tensor(format!("{name}.bias"), &[channels], Init::Constant(0.0))?,
+            groups,
+            eps,
+        })
+    }
+
+    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let (weight, bias) = (Some(&self.weight), Some(&self.bias));
+        Ok(x.f_group_norm(self.groups, weight, bias, self.eps, false)?)
+    }
+}
+
+/// Activation functions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "their names say it")]
+pub enum Activation {
+    #[serde(alias = "swish")]
+    Silu,
+    Mish,
+    Gelu,
+    Relu,
+}
+
+impl Activation {
+    pub(crate) fn forward(self, x: &Tensor) -> Result<Tensor> {
+        Ok(match self {
+            Self::Silu => x.f_silu()?,
+            Self::Mish => x.f_mish()?,
+            Self::Gelu => x.f_gelu("none")?,
+            Self::Relu => x.f_relu()?,
+        })
+    }
+}
+
+/// `x / s` where s is not 1.
+pub(crate) fn divided(x: Tensor, s: f64) -> Result<Tensor> {
+    if (s - 1.0).abs() < f64::EPSILON { Ok(x) } else { Ok(x.f_div(&Tensor::from(s))?) }
+}
+
+/// Dropout, in training.
+pub(crate) fn dropped(x: Tensor, p: f64, train: bool) -> Result<Tensor> {
+    if train && p > 0.0 { Ok(x.f_dropout(p, true)?) } else { Ok(x) }
+}
+
+/// `2x − 1`.
+pub(crate) fn centred(x: &Tensor) -> Result<Tensor> {
+    Ok(x.f_mul(&Tensor::from(2.0))?.f_sub(&Tensor::from(1.0))?)
+}
+
+/// Each pixel four times.
+pub(crate) fn nearest(x: &Tensor) -> Result<Tensor> {
+    let [_, _, h, w] = sizes(x)?;
+    Ok(x.f_upsample_nearest2d([2 * h, 2 * w], None, None)?)
+}
+
+/// The mean of each four pixels.
+pub(crate) fn averaged(x: &Tensor) -> Result<Tensor> {
+    Ok(x.f_avg_pool2d([2, 2], [2, 2], [0, 0], false, true, None)?)
+}
+
+/// `[B, C]` beside `[B, C, H, W]`.
+pub(crate) fn beside_pixels(x: &Tensor) -> Result<Tensor> {
+    Ok(x.f_unsqueeze(-1)?.f_unsqueeze(-1)?)
+}
+
+/// `[sin a, cos a]` over the last axis, or cosines first.
+pub(crate) fn waves(angles: &Tensor, cosine_first: bool) -> Result<Tensor> {
+    let (sin, cos) = (angles.f_sin()?, angles.f_cos()?);
+    let parts = if cosine_first { [cos, sin] } else { [sin, cos] };
+    Ok(Tensor::f_cat(&parts, -1)?)
+}
+
+/// Batch, channels, height, width.
+pub(crate) fn sizes(x: &Tensor) -> Result<[i64; 4]> {
+    Ok(x.size4()?.into())
+}

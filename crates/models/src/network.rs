@@ -1,0 +1,147 @@
+//! What a network is: a function of a batch, its time labels and perhaps classes.
+//!
+//! ```text
+//! y = F(x, c, class),     x [B, …],   c, class one for each row
+//! ```
+//!
+//! An [`Architecture`](crate::Architecture) builds one from its tensors; a TorchScript file or a function of the user's own
+//! ([`FromFn`]) is one too. Everything else in this crate takes any of them.
+
+use std::fmt;
+
+use tch::{Device, Kind, Tensor};
+
+use crate::error::{Error, Result};
+
+/// A network.
+pub trait Network: fmt::Debug {
+    /// The output for a batch, of the network's own number of channels.
+    ///
+    /// # Errors
+    /// An input that the network does not take, or a failure of libtorch.
+    fn forward(&self, input: Input<'_>) -> Result<Tensor>;
+
+    /// Classes 0…n − 1 that it can be told; `None` for a network without.
+    fn classes(&self) -> Option<i64> {
+        None
+    }
+}
+
+/// What a network is evaluated on.
+#[derive(Clone, Copy, Debug)]
+pub struct Input<'a> {
+    /// `[B, …]`, f32, on the network's device.
+    pub x: &'a Tensor,
+    /// The network's own time label of each row.
+    pub label: &'a [f64],
+    /// The class of each row, for networks that are told one.
+    pub class: Option<Classes<'a>>,
+    /// Whether dropout drops.
+    pub train: bool,
+}
+
+/// The class of each row, as the network takes it.
+#[derive(Clone, Copy, Debug)]
+pub enum Classes<'a> {
+    /// Rows of a table.
+    Labels(&'a [i64]),
+    /// Numbers that are embedded as a time is, `[B]`, or ready vectors `[B, T]`; f32.
+    Vectors(&'a Tensor),
+}
+
+impl Input<'_> {
+    /// Refuses elements that are not f32, and labels that are not one for each row.
+    ///
+    /// # Errors
+    /// [`Error::Config`] or [`Error::Shape`] naming both.
+    pub fn check(&self) -> Result<()> {
+        if !self.x.defined() || self.x.f_kind()? != Kind::Float {
+            let found =
+                if self.x.defined() { format!("{:?}", self.x.f_kind()?) } else { NONE.into() };
+            return refuse("the network's input", found, "Float");
+        }
+        let (rows, labels) = (self.x.size().first().copied(), self.label.len() as i64);
+        if rows != Some(labels) {
+            let expected = format!("[{}]", rows.unwrap_or(1));
+            return Err(Error::Shape { what: "the time labels", found: vec![labels], expected });
+        }
+        Ok(())
+    }
+
+    /// Refuses classes that are not numbers of a table of `rows`, one for each row of x; the classes on the device.
+    ///
+    /// # Errors
+    /// [`Error::Config`].
+    pub fn table_rows(&self, rows: i64) -> Result<Tensor> {
+        let labels = match self.class {
+            Some(Classes::Labels(labels)) => labels,
+            None => {
+                return refuse(
+                    CLASSES,
+                    NONE.into(),
+                    &format!("one for each sample, from 0 to {}", rows - 1),
+                );
+            }
+            Some(Classes::Vectors(_)) => return refuse(CLASSES, "vectors".into(), "whole numbers"),
+        };
+        let (found, n) = (labels.len(), self.label.len());
+        if found != n {
+            return refuse(
+                CLASSES,
+                format!("{found} of them"),
+                &format!("{n}, one for each sample"),
+            );
+        }
+        if let Some(k) = labels.iter().find(|k| !(0..rows).contains(*k)) {
+            return refuse(CLASSES, k.to_string(), &format!("numbers from 0 to {}", rows - 1));
+        }
+        Ok(Tensor::f_from_slice(labels)?.f_to_device(self.x.device())?)
+    }
+
+    /// Refuses classes for a network that has none.
+    ///
+    /// # Errors
+    /// [`Error::Config`].
+    pub fn no_classes(&self) -> Result<()> {
+        match self.class {
+            None => Ok(()),
+            Some(_) => refuse(CLASSES, "some".into(), "none: the network has no classes"),
+        }
+    }
+
+    /// The labels as `[B]` in f32 on the device of x.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn label_tensor(&self) -> Result<Tensor> {
+        column(self.label, self.x.device())
+    }
+}
+
+const CLASSES: &str = "the class labels";
+const NONE: &str = "none";
+
+fn refuse<T>(key: &str, found: String, expected: &str) -> Result<T> {
+    Err(Error::Config { key: key.into(), found, expected: expected.into() })
+}
+
+/// Numbers as an f32 tensor `[B]`.
+pub(crate) fn column(numbers: &[f64], device: Device) -> Result<Tensor> {
+    let numbers: Vec<f32> = numbers.iter().map(|&t| t as f32).collect();
+    Ok(Tensor::f_from_slice(&numbers)?.f_to_device(device)?)
+}
+
+/// A function of the user's own as a network without classes.
+pub struct FromFn<F>(pub F);
+
+impl<F> fmt::Debug for FromFn<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FromFn")
+    }
+}
+
+impl<F: Fn(Input<'_>) -> Result<Tensor>> Network for FromFn<F> {
+    fn forward(&self, input: Input<'_>) -> Result<Tensor> {
+        (self.0)(input)
+    }
+}

@@ -157,7 +157,8 @@ mod tests {
     #[test]
     fn y6_the_distance_of_two_gaussians_is_the_closed_form() {
         let cross = |s: [f64; 2], m: [f64; 2]| {
-            array![[s[0], 0.0], [-s[0], 0.0], [0.0, s[1]], [0.0, -s[1]]] + array![m]
+            let points = array![[s[0], 0.0], [-s[0], 0.0], [0.0, s[1]], [0.0, -s[1]]];
+            points + &array![[m[0], m[1]]]
         };
         let (a, b) = (cross([1.0, 2.0], [0.0, 0.0]), cross([3.0, 0.5], [1.0, -2.0]));
         // along an axis the variance of ±s, two of four points, is 2 s²/3
@@ -202,7 +203,7 @@ mod tests {
 
     #[test]
     fn features_are_what_they_are_called() {
-        let spread = normal(0, 500, 3) * array![[0.1, 3.0, 1.0]];
+        let spread = normal(0, 500, 3) * &array![[0.1, 3.0, 1.0]];
         let other = &spread + 1.0;
         let (a, b) = Features::Principal(2).of(spread.view(), other.view(), 0).unwrap();
         assert_eq!((a.dim(), b.dim()), ((500, 2), (500, 2)));

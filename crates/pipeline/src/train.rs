@@ -1,4 +1,4 @@
-//! Training: data → noise → network → squared error → gradient → AdamW → averages.
+//! Training: data → noise → network → squared error → gradient → `AdamW` → averages.
 //!
 //! Every random number of step k is keyed by (seed, k): the order of the data, their dequantisation, sides, classes, times,
 //! noise and dropout. Nothing is carried from step to step but weights, moments and averages, and these are saved whole. So

@@ -239,7 +239,7 @@ mod tests {
     fn records_are_those_of_the_whole_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
-        let bytes: Vec<u8> = (0..60).map(|i| 4 * i as u8).collect();
+        let bytes: Vec<u8> = (0..60).map(|i: u8| 4 * i).collect();
         let floats: Vec<f64> = bytes.iter().map(|&b| f64::from(b) - 7.25).collect();
         let flat =
             |of: &dyn Fn(f64) -> Vec<u8>| floats.iter().flat_map(|&x| of(x)).collect::<Vec<_>>();
@@ -262,7 +262,7 @@ mod tests {
     fn cifar_has_labels_and_planes() {
         let folder = tempfile::tempdir().unwrap();
         let record = |label: u8| {
-            [vec![label], (0..3072).map(|i| (i % 251) as u8 ^ label).collect()].concat()
+            [vec![label], (0..3072_u32).map(|i| (i % 251) as u8 ^ label).collect()].concat()
         };
         for i in 1..=5 {
             let content = [record(i), record(9 - i)].concat();
@@ -275,7 +275,7 @@ mod tests {
         assert_eq!(labels, [1, 8, 2, 7, 3, 6, 4, 5, 5, 4]);
         let mut row = vec![0.0; 3072];
         records.read(3, &mut row).unwrap();
-        let want = (0..3072).map(|i| f64::from((i % 251) as u8 ^ 7));
+        let want = (0..3072_u32).map(|i| f64::from((i % 251) as u8 ^ 7));
         assert!(row.iter().copied().eq(want));
         assert!(
             cifar::open(&name("test"))

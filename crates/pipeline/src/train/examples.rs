@@ -198,7 +198,7 @@ impl Examples {
 
     /// Levels of the data, if they are integers.
     pub fn levels(&self) -> Option<u32> {
-        self.levels.map(|levels| levels.count())
+        self.levels.map(Levels::count)
     }
 
     /// The class of a row, where the data have classes.

@@ -109,9 +109,9 @@ mod tests {
                 *mean += (1.0 - decay.at(k)) * (walk(k) - *mean);
             }
             if k.is_multiple_of(100) {
-                for i in 0..2 {
+                for (i, mean) in means[..2].iter().enumerate() {
                     profiles.push((k as f64, gamma(i)));
-                    saved.push(means[i]);
+                    saved.push(*mean);
                 }
             }
         }

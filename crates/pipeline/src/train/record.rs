@@ -1,4 +1,4 @@
-//! The record of a run: `metrics.jsonl`, one JSON object a report, and the same numbers as an event file for TensorBoard
+//! The record of a run: `metrics.jsonl`, one JSON object a report, and the same numbers as an event file for `TensorBoard`
 //! and as a picture. A run that goes on from an earlier step drops what was recorded after it.
 
 use std::fs::{self, File, OpenOptions};
@@ -35,7 +35,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// The numbers by the names that TensorBoard groups them by.
+    /// The numbers by the names that `TensorBoard` groups them by.
     fn scalars(&self) -> Vec<(&'static str, f64)> {
         let all = [
             ("train/loss", self.loss),
@@ -130,7 +130,7 @@ fn ends(points: &[(f64, f64)], axis: usize) -> std::ops::Range<f64> {
     let (low, high) = values.fold((f64::MAX, f64::MIN), |(a, b), x| (a.min(x), b.max(x)));
     if low < high {
         low..high
-    } else if low == high {
+    } else if low <= high {
         low - 0.5..low + 0.5
     } else {
         0.0..1.0

@@ -74,7 +74,7 @@ fn gradients(config: &TrainConfig, run: &Run, batch: &Drawn) -> Result<(f64, Vec
 /// Scales the gradients so that their common norm is at most `most`; the norm that they had.
 fn clip(gradients: &mut [Tensor], most: f64) -> Result<f64> {
     let norms: Vec<Tensor> =
-        gradients.iter().map(|g| g.f_norm()).collect::<std::result::Result<_, _>>()?;
+        gradients.iter().map(Tensor::f_norm).collect::<std::result::Result<_, _>>()?;
     let norms = Tensor::f_stack(&norms, 0)?.f_to_kind(Kind::Double)?;
     let norm = norms.f_square()?.f_sum(None::<Kind>)?.f_double_value(&[])?.sqrt();
     if norm > most {

@@ -1,4 +1,4 @@
-//! An event file of TensorBoard: numbers by name and step, in its record format.
+//! An event file of `TensorBoard`: numbers by name and step, in its record format.
 //!
 //! ```text
 //! record   length (8 bytes), its checksum (4), the event, its checksum (4); little-endian
@@ -83,13 +83,13 @@ fn masked(bytes: &[u8]) -> u32 {
 mod tests {
     use super::*;
 
-    /// The bytes that the record writer of TensorBoard 2.21 makes of the same two events.
+    /// The bytes that the record writer of `TensorBoard` 2.21 makes of the same two events.
     #[test]
     fn records_are_those_of_tensorboard() {
         let mut file = Vec::new();
         write_header(&mut file).unwrap();
         write_scalars(&mut file, 2.5, 300, &[("loss", 0.25)]).unwrap();
-        let hex: String = file.iter().map(|b| format!("{b:02x}")).collect();
+        let hex = file.iter().map(|b| format!("{b:02x}")).collect::<Vec<_>>().concat();
         let header = "0f000000000000006d532b091a0d627261696e2e4576656e743a32fc985129";
         let loss = "1b000000000000001a0d9e1309000000000000044010ac022a0d0a0b0a046c6f7373150000803e205d3896";
         assert_eq!(hex, format!("{header}{loss}"));

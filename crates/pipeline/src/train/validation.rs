@@ -120,6 +120,9 @@ impl Validation {
 }
 
 /// Rows of numbers as samples of a shape.
+///
+/// # Errors
+/// No memory.
 pub fn batch(rows: &Array2<f64>, shape: &[i64]) -> Result<Batch> {
     let size: Vec<i64> =
         std::iter::once(rows.nrows() as i64).chain(shape.iter().copied()).collect();

@@ -6,7 +6,7 @@ use super::{Averages, TrainConfig};
 use crate::train::error::{Result, TrainError};
 
 /// An entry that cannot be used.
-fn entry(key: &str, found: impl ToString, expected: impl Into<String>) -> TrainError {
+fn entry(key: &str, found: &impl ToString, expected: impl Into<String>) -> TrainError {
     TrainError::Entry { key: key.into(), found: found.to_string(), expected: expected.into() }
 }
 
@@ -71,12 +71,12 @@ impl TrainConfig {
         let t = &self.training;
         if !t.batch.is_multiple_of(t.accumulate) {
             let expected = format!("a divisor of training.batch = {}", t.batch);
-            return Err(entry("training.accumulate", t.accumulate, expected));
+            return Err(entry("training.accumulate", &t.accumulate, expected));
         }
         if t.label_dropout > 0.0 && self.class_rows().is_none_or(|n| n < 2) {
             let expected =
                 "0, or a class table of the network with one row more than there are classes";
-            return Err(entry("training.label_dropout", t.label_dropout, expected));
+            return Err(entry("training.label_dropout", &t.label_dropout, expected));
         }
         Ok(())
     }
@@ -93,7 +93,7 @@ impl TrainConfig {
                     .collect();
                 all(&rules, "widths from 0.001 to 0.28")?;
                 if post_hoc.is_empty() {
-                    return Err(entry("training.ema.post_hoc", "[]", "at least one width"));
+                    return Err(entry("training.ema.post_hoc", &"[]", "at least one width"));
                 }
                 Ok(())
             }

@@ -1,50 +1,58 @@
 //! A run that is killed, stopped, out of disk or damaged ends with the weights of one that was not.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use tempfile::TempDir;
+
 use crate::{CONFIG, WEIGHTS, began, complaint, file, folder, sde, state, states, train};
 
-/// Twenty kills after times between 0.04 and 0.3 seconds, in an order that looks random but is always the same.
+/// Starts the run, lets `until` decide when it is killed (SIGKILL: nothing is tidied up).
+fn kill(folder: &Path, until: &mut dyn FnMut(Duration) -> bool) {
+    let mut command = sde(folder, &["--quiet"]);
+    let mut child = command.stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    let started = Instant::now();
+    while !until(started.elapsed()) {
+        assert!(child.try_wait().unwrap().is_none(), "the run ended before it was killed");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+/// Twenty kills: some while the program starts, the others at a random time after it has saved another state.
 #[test]
 fn a_run_killed_at_random_moments_ends_with_the_same_weights() {
-    let config = CONFIG.replace("steps = 40", "steps = 120");
-    let whole = folder(&config);
-    let output = train(&whole, &[]);
-    assert!(output.status.success(), "{output:?}");
-    let cut = folder(&config);
-    let (mut kills, mut lot) = (0, 12_345_u64);
-    let last = loop {
-        let mut child = sde(cut.path(), &["--json"])
-            .stderr(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        lot = lot.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        // from the twentieth kill on the run may end
-        let patience =
-            Duration::from_millis(if kills < 20 { 40 + (lot >> 33) % 260 } else { 60_000 });
+    let config = CONFIG.replace("steps = 40", "steps = 240");
+    let (whole, cut) = (folder(&config), folder(&config));
+    let timed = || {
         let started = Instant::now();
-        let ended = loop {
-            match child.try_wait().unwrap() {
-                Some(_) => break true,
-                None if started.elapsed() > patience => break false,
-                None => std::thread::sleep(Duration::from_millis(2)),
-            }
-        };
-        if ended {
-            break child.wait_with_output().unwrap();
-        }
-        child.kill().unwrap(); // SIGKILL: nothing is tidied up
-        child.wait().unwrap();
-        kills += 1;
+        assert!(train(&whole, &[]).status.success());
+        started.elapsed()
     };
-    assert!(kills >= 20, "the run ended after {kills} kills");
-    assert!(began(&last) > 0, "the last attempt began anew after {kills} kills");
-    assert!(state(&whole) == state(&cut), "the state differs after {kills} kills");
+    let (all, start) = (timed(), timed()); // the second one finds nothing to do
+    let between = all.saturating_sub(start) / 80; // two saved states
+    let mut lot = 12_345_u64;
+    for i in 0..20 {
+        lot = lot.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let part = (lot >> 40) as f64 / (1_u64 << 24) as f64;
+        if i % 4 == 0 {
+            kill(cut.path(), &mut |time| time > start.mul_f64(part));
+            continue;
+        }
+        let before = latest(&cut);
+        let mut saved = None;
+        kill(cut.path(), &mut |time| {
+            saved = saved.or_else(|| (latest(&cut) != before).then_some(time));
+            saved.is_some_and(|saved| time > saved + between.mul_f64(2.0 * part))
+        });
+    }
+    assert!(began(&train(&cut, &["--json"])) >= 15 * 3, "a start went on from nothing");
+    assert!(state(&whole) == state(&cut), "the state differs");
     for name in [WEIGHTS, "model/sde.toml", "model/config.json"] {
-        assert!(file(&whole, name) == file(&cut, name), "{name} differs after {kills} kills");
+        assert!(file(&whole, name) == file(&cut, name), "{name} differs");
     }
     let steps = |name: &str, folder| -> Vec<u64> {
         let text = String::from_utf8(file(folder, name)).unwrap();
@@ -53,7 +61,13 @@ fn a_run_killed_at_random_moments_ends_with_the_same_weights() {
         text.lines().map(|line| step(line).unwrap()).collect()
     };
     assert_eq!(steps("metrics.jsonl", &whole), steps("metrics.jsonl", &cut));
-    assert_eq!(steps("metrics.jsonl", &whole).len(), 12);
+    assert_eq!(steps("metrics.jsonl", &whole).len(), 24);
+}
+
+/// The name of the latest state, if there is one.
+fn latest(folder: &TempDir) -> Option<PathBuf> {
+    fs::read_dir(folder.path().join("run/states")).ok()?;
+    states(folder).pop()
 }
 
 type Damage<'a> = &'a dyn Fn(&mut Vec<u8>);

@@ -86,7 +86,7 @@ fn file(folder: &TempDir, name: &str) -> Vec<u8> {
 /// The saved states of a run, by step.
 fn states(folder: &TempDir) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder.path().join("run/states")).unwrap();
-    let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    let mut paths: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
     paths.retain(|path| path.extension().is_some_and(|e| e == "safetensors"));
     paths.sort();
     paths

@@ -33,6 +33,9 @@ pub struct Description {
     pub shape: Vec<i64>,
     /// The first time that the network knows.
     pub t_min: f64,
+    /// Classes of a TorchScript network; other networks know theirs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub classes: Option<i64>,
     /// Levels of integer data; absent for data that are numbers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub levels: Option<u32>,

@@ -6,11 +6,12 @@
 
 mod attention;
 pub(crate) mod fir;
+pub(crate) mod resnet;
 
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
-pub(crate) use attention::Heads;
+pub(crate) use attention::{Heads, Packed, attend};
 
 use crate::error::{Error, Result};
 use crate::parameters::{Builder, Init};
@@ -27,6 +28,8 @@ pub(crate) struct Conv {
     pub(crate) bias: Tensor,
     pub(crate) stride: i64,
     pub(crate) padding: i64,
+    /// Whether the weight is the matrix `[C_in, C_out]` of a linear map between channels.
+    pub(crate) matrix: bool,
 }
 
 impl Conv {
@@ -53,12 +56,29 @@ impl Conv {
             bias: b.tensor(format!("{name}.bias"), &[cout], init)?,
             stride: 1,
             padding: kernel / 2,
+            matrix: false,
+        })
+    }
+
+    /// A linear map of the channels, stored as a matrix `W` and a vector `b`.
+    pub(crate) fn matrix(b: &mut Builder<'_>, name: &str, (cin, cout): (i64, i64)) -> Result<Self> {
+        Ok(Self {
+            weight: b.tensor(format!("{name}.W"), &[cin, cout], bound(cin))?,
+            bias: b.tensor(format!("{name}.b"), &[cout], Init::Constant(0.0))?,
+            stride: 1,
+            padding: 0,
+            matrix: true,
         })
     }
 
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (s, p) = (self.stride, self.padding);
-        Ok(x.f_conv2d(&self.weight, Some(&self.bias), [s, s], [p, p], [1, 1], 1)?)
+        let weight = if self.matrix {
+            &self.weight.f_transpose(0, 1)?.f_unsqueeze(-1)?.f_unsqueeze(-1)?
+        } else {
+            &self.weight
+        };
+        Ok(x.f_conv2d(weight, Some(&self.bias), [s, s], [p, p], [1, 1], 1)?)
     }
 }
 
@@ -66,7 +86,9 @@ impl Conv {
 #[derive(Debug)]
 pub(crate) struct Linear {
     weight: Tensor,
-    bias: Tensor,
+    bias: Option<Tensor>,
+    /// Whether the weight is stored as its transpose.
+    matrix: bool,
 }
 
 impl Linear {
@@ -83,12 +105,29 @@ impl Linear {
     ) -> Result<Self> {
         Ok(Self {
             weight: b.tensor(format!("{name}.weight"), &[cout, cin], init)?,
-            bias: b.tensor(format!("{name}.bias"), &[cout], init)?,
+            bias: Some(b.tensor(format!("{name}.bias"), &[cout], init)?),
+            matrix: false,
+        })
+    }
+
+    /// Without b.
+    pub(crate) fn unbiased(b: &mut Builder<'_>, name: &str, cin: i64, cout: i64) -> Result<Self> {
+        let weight = b.tensor(format!("{name}.weight"), &[cout, cin], bound(cin))?;
+        Ok(Self { weight, bias: None, matrix: false })
+    }
+
+    /// Stored as the matrix `[C_in, C_out]`.
+    pub(crate) fn matrix(b: &mut Builder<'_>, name: &str, cin: i64, cout: i64) -> Result<Self> {
+        Ok(Self {
+            weight: b.tensor(format!("{name}.W"), &[cin, cout], bound(cin))?,
+            bias: Some(b.tensor(format!("{name}.b"), &[cout], Init::Constant(0.0))?),
+            matrix: true,
         })
     }
 
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(x.f_linear(&self.weight, Some(&self.bias))?)
+        let weight = if self.matrix { &self.weight.f_transpose(0, 1)? } else { &self.weight };
+        Ok(x.f_linear(weight, self.bias.as_ref())?)
     }
 }
 

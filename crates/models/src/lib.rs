@@ -4,7 +4,8 @@
 //!
 //! * [`batch`]: a libtorch tensor as a batch of samples;
 //! * [`network`]: what a network is; [`architecture`]: those that are built here; [`parameters`]: their tensors by name;
-//! * [`unet`]: the U-Nets of diffusers; [`mlp`]: a perceptron for vectors;
+//! * [`unet`]: the U-Nets of diffusers; [`song`]: those of `score_sde` and EDM; [`dit`]: a transformer; [`mlp`]: a
+//!   perceptron for vectors; [`script`]: TorchScript;
 //! * [`description`]: what a network was trained to say, and about which process;
 //! * [`model`]: both together, in files that describe themselves; [`report`]: how a file can be wrong;
 //! * [`score`]: the network as a [`Score`](sde_core::Score), with value and divergence from one pass;
@@ -15,6 +16,7 @@
 pub mod architecture;
 pub mod batch;
 pub mod description;
+pub mod dit;
 pub mod ema;
 pub mod error;
 mod layers;
@@ -25,6 +27,8 @@ pub mod network;
 pub mod parameters;
 pub mod report;
 pub mod score;
+pub mod script;
+pub mod song;
 pub mod unet;
 pub mod vjp;
 

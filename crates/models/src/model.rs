@@ -9,7 +9,8 @@
 //! | `sde.toml` | process, prediction, label, shape: a [`Description`] |
 //!
 //! so Python opens it, and the safetensors file alone is a model too. A directory of diffusers has no `sde.toml`; such a
-//! network can be evaluated, and is a score once a description is given.
+//! network can be evaluated, and is a score once a description is given. Its weights may be in several files with an index,
+//! or in half precision alone. A TorchScript file `net.ts` with an `sde.toml` beside it is a model too.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -25,20 +26,31 @@ use crate::names::by_current;
 use crate::network::Network;
 use crate::parameters::Parameters;
 use crate::report::Mismatch;
+use crate::script::Script;
 
 /// Names of the files.
 const CONFIG: &str = "config.json";
 const WEIGHTS: &str = "diffusion_pytorch_model.safetensors";
-const INDEX: &str = "diffusion_pytorch_model.safetensors.index.json";
+/// Where else they may be, the first that is there.
+const OTHER_WEIGHTS: [&str; 4] = [
+    "diffusion_pytorch_model.safetensors.index.json",
+    "diffusion_pytorch_model.fp16.safetensors",
+    "diffusion_pytorch_model.fp16.safetensors.index.json",
+    "diffusion_pytorch_model.bf16.safetensors",
+];
+/// Weights that only executing them can read.
+const PICKLED: &str = "diffusion_pytorch_model.bin";
 const DESCRIPTION: &str = "sde.toml";
+/// A network of the user's own.
+const SCRIPT: &str = "net.ts";
 
 /// A network, its weights and their meaning.
 #[derive(Debug)]
 pub struct Model {
     /// The network, connected to `parameters`.
     pub network: Box<dyn Network>,
-    /// How it is built.
-    pub architecture: Architecture,
+    /// How it is built; `None` for a TorchScript file.
+    pub architecture: Option<Architecture>,
     /// Its weights.
     pub parameters: Parameters,
     /// What they mean; `None` for a directory that does not say.
@@ -57,7 +69,7 @@ impl Model {
     ) -> Result<Self> {
         let architecture = architecture.into();
         let network = parameters.connect(|b| architecture.build(b))?;
-        Ok(Self { network, architecture, parameters, description })
+        Ok(Self { network, architecture: Some(architecture), parameters, description })
     }
 
     /// A network before training; equal seeds give equal weights.
@@ -80,10 +92,46 @@ impl Model {
     /// What is not there, cannot be read or does not fit together; tensors are compared both ways before any is read.
     pub fn open(path: impl AsRef<Path>, device: Device) -> Result<Self> {
         let path = path.as_ref();
+        if let Some(script) = scripted(path) {
+            return Self::scripted(&script, device);
+        }
         let (config, weights, description) =
             if path.is_dir() { directory(path)? } else { file(path)? };
         let parameters = load(&weights, &config, device)?;
         Self::new(config, parameters, description)
+    }
+
+    /// Reads a TorchScript file and the description beside it.
+    fn scripted(path: &Path, device: Device) -> Result<Self> {
+        let described = path.with_file_name(DESCRIPTION);
+        if !described.exists() {
+            let what =
+                format!("found no {DESCRIPTION} beside it, expected one that says what it means");
+            return Err(Error::NoModel { path: path.into(), what });
+        }
+        let description = Description::read(&described)?;
+        let script = Script::open(path, &description, device)?;
+        let parameters = script.parameters()?;
+        let description = Some(description);
+        Ok(Self { network: Box::new(script), architecture: None, parameters, description })
+    }
+
+    /// Channels (or numbers of a vector) of a sample and of the output; of a TorchScript file those of the sample.
+    pub fn channels(&self) -> (i64, i64) {
+        let known = self.architecture.as_ref().map(Architecture::channels);
+        let shape = self.description.as_ref().and_then(|d| d.shape.first().copied());
+        known.unwrap_or((shape.unwrap_or(0), shape.unwrap_or(0)))
+    }
+
+    /// The shape of a sample, where the files say it.
+    pub fn sample_shape(&self) -> Option<Vec<i64>> {
+        let described = self.description.as_ref().map(|d| d.shape.clone());
+        described.or_else(|| self.architecture.as_ref()?.sample_shape())
+    }
+
+    /// The class name of the network.
+    pub fn name(&self) -> &'static str {
+        self.architecture.as_ref().map_or("TorchScript", Architecture::name)
     }
 
     /// Writes the three files into a directory, which is made if need be, each whole or not at all; the weights last.
@@ -91,7 +139,11 @@ impl Model {
     /// # Errors
     /// A file that cannot be written.
     pub fn save(&self, folder: impl AsRef<Path>) -> Result<()> {
-        save(folder.as_ref(), &self.architecture, self.description.as_ref(), &self.parameters)
+        let Some(architecture) = &self.architecture else {
+            let what = "a TorchScript network is saved where it was made".into();
+            return Err(Error::NoModel { path: folder.as_ref().into(), what });
+        };
+        save(folder.as_ref(), architecture, self.description.as_ref(), &self.parameters)
     }
 }
 
@@ -120,27 +172,41 @@ pub fn save(
     Ok(write_weights(folder.join(WEIGHTS), parameters.iter(), &metadata)?)
 }
 
+/// The TorchScript file that a path names.
+fn scripted(path: &Path) -> Option<PathBuf> {
+    let inside = path.join(SCRIPT);
+    if inside.is_file() {
+        return Some(inside);
+    }
+    let ending = path.extension().is_some_and(|e| e == "ts" || e == "pt");
+    (ending && !path.is_dir()).then(|| path.into())
+}
+
 type Parts = (Architecture, Weights, Option<Description>);
 
 fn directory(path: &Path) -> Result<Parts> {
     let inner = path.join("unet"); // a pipeline of diffusers
     let folder: PathBuf =
         if !path.join(CONFIG).exists() && inner.is_dir() { inner } else { path.into() };
-    if folder.join(INDEX).exists() && !folder.join(WEIGHTS).exists() {
-        let what = format!("found {INDEX}, weights in several files, expected {WEIGHTS}");
-        return Err(Error::NoModel { path: folder, what });
+    let is_no_model = |what: String| Error::NoModel { path: folder.clone(), what };
+    let names = [WEIGHTS].into_iter().chain(OTHER_WEIGHTS);
+    let weights = names.map(|name| folder.join(name)).find(|file| file.exists());
+    if !folder.join(CONFIG).exists() {
+        let what = format!("found no {CONFIG} in it, expected {CONFIG} and {WEIGHTS}");
+        return Err(is_no_model(what));
     }
-    for name in [CONFIG, WEIGHTS] {
-        if !folder.join(name).exists() {
-            let what = format!("found no {name} in it, expected {CONFIG} and {WEIGHTS}");
-            return Err(Error::NoModel { path: folder, what });
-        }
-    }
+    let weights = weights.ok_or_else(|| {
+        let pickled = folder.join(PICKLED).exists();
+        let found =
+            if pickled { format!("found {PICKLED}, which is code, and") } else { "found".into() };
+        let what = format!("{found} no {WEIGHTS} in it, expected {CONFIG} and {WEIGHTS}");
+        is_no_model(if pickled { what + ": tools/convert/pickled.py makes one" } else { what })
+    })?;
     let config = Architecture::read(&folder.join(CONFIG))?;
     let description = [&folder, path].map(|place| place.join(DESCRIPTION));
     let description = description.iter().find(|file| file.exists());
     let description = description.map(|file| Description::read(file)).transpose()?;
-    Ok((config, Weights::open(folder.join(WEIGHTS))?, description))
+    Ok((config, Weights::open(weights)?, description))
 }
 
 fn file(path: &Path) -> Result<Parts> {

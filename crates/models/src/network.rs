@@ -131,6 +131,19 @@ pub(crate) fn column(numbers: &[f64], device: Device) -> Result<Tensor> {
     Ok(Tensor::f_from_slice(&numbers)?.f_to_device(device)?)
 }
 
+/// A label that is an index into a table of so many rows.
+pub(crate) fn whole(t: f64, rows: usize, table: &str) -> Result<usize> {
+    let row = (0..rows).find(|&row| (row as f64 - t).abs() == 0.0);
+    row.ok_or_else(|| Error::Config {
+        key: "the time label".into(),
+        found: t.to_string(),
+        expected: format!(
+            "a whole number from 0 to {}, an index into {table}",
+            rows.saturating_sub(1)
+        ),
+    })
+}
+
 /// A function of the user's own as a network without classes.
 pub struct FromFn<F>(pub F);
 

@@ -19,6 +19,8 @@ pub enum Init {
     Normal(f64),
     /// All the same.
     Constant(f64),
+    /// The pattern of a transformer over n × n patches ([`dit`](crate::dit)).
+    Position(i64),
 }
 
 /// A tensor that a network has.
@@ -115,6 +117,10 @@ impl Parameters {
             let mut values = vec![0.0; entry.shape.iter().product()];
             match entry.init {
                 Init::Constant(c) => values.fill(c),
+                Init::Position(n) => {
+                    let d = entry.shape.last().copied().unwrap_or(0);
+                    values = crate::dit::position(usize::try_from(n).unwrap_or(0), d);
+                }
                 Init::Uniform(bound) => {
                     noise.uniform(i, 0, &mut values);
                     values.iter_mut().for_each(|u| *u = bound * (2.0 * *u - 1.0));

@@ -7,12 +7,12 @@
 //!
 //! The image is that of NCSN++'s blocks; the division by the label σ goes with a Fourier embedding, whose networks are scores.
 //!
-//! * [`config`]: `config.json`; `resnet`, `blocks`, `ends`, `time`: the parts, named as in the file.
+//! * [`config`]: `config.json`; `blocks`, `ends`, `attention`, `time`: the parts, named as in the file.
 
+mod attention;
 mod blocks;
 pub mod config;
 mod ends;
-mod resnet;
 mod time;
 
 use tch::Tensor;
@@ -20,12 +20,12 @@ use tch::Tensor;
 pub use config::UNetConfig;
 
 use crate::error::{Error, Result};
+use crate::layers::resnet::Pass;
 use crate::layers::{Conv, Norm, centred, sizes};
 use crate::network::{Input, Network, column};
 use crate::parameters::Builder;
 use blocks::{Down, Flow, Mid, Up};
 use config::TimeEmbeddingType;
-use resnet::Pass;
 use time::Embedding;
 
 /// The network. Its tensors are shared with the [`Parameters`](crate::Parameters) that it was connected to.

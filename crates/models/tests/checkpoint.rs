@@ -139,6 +139,44 @@ fn a_folder_of_diffusers_opens_without_a_description() {
     same(&open(pipeline.path()).unwrap(), &model);
 }
 
+/// Weights in two files with an index, or under the name of half precision alone.
+#[test]
+fn weights_may_have_other_files() {
+    let (folder, model) = saved();
+    let one = folder.path().join(WEIGHTS);
+    let fp16 = folder.path().join("diffusion_pytorch_model.fp16.safetensors");
+    fs::rename(&one, &fp16).unwrap();
+    same(&open(folder.path()).unwrap(), &model);
+    let whole = Weights::open(&fp16).unwrap();
+    let names: Vec<String> = whole.shapes().into_keys().collect();
+    let mut map = BTreeMap::new();
+    for (i, part) in names.chunks(names.len() / 2 + 1).enumerate() {
+        let file = format!("part-{i}.safetensors");
+        let tensor = |name: &String| whole.tensor(name, None, Device::Cpu).unwrap();
+        let tensors: Vec<_> = part.iter().map(|name| (name, tensor(name))).collect();
+        let tensors = tensors.iter().map(|(name, t)| (name.as_str(), t));
+        write_weights(folder.path().join(&file), tensors, &BTreeMap::new()).unwrap();
+        map.extend(part.iter().map(|name| (name.clone(), file.clone())));
+    }
+    fs::remove_file(fp16).unwrap();
+    let index = serde_json::json!({"metadata": {}, "weight_map": map}).to_string();
+    fs::write(folder.path().join(format!("{WEIGHTS}.index.json")), index).unwrap();
+    same(&open(folder.path()).unwrap(), &model);
+    fs::remove_file(folder.path().join("part-1.safetensors")).unwrap();
+    let text = sentence(open(folder.path()).unwrap_err());
+    assert!(text.contains("part-1.safetensors: No such file"), "{text}");
+}
+
+/// Pickled weights are code, and are not run.
+#[test]
+fn pickled_weights_are_refused() {
+    let (folder, _) = saved();
+    let bin = folder.path().join("diffusion_pytorch_model.bin");
+    fs::rename(folder.path().join(WEIGHTS), bin).unwrap();
+    let text = sentence(open(folder.path()).unwrap_err());
+    assert!(text.contains("found diffusion_pytorch_model.bin, which is code"), "{text}");
+}
+
 #[test]
 fn half_precision_is_read_as_f32() {
     for (kind, eps) in [(Kind::Half, 5e-4), (Kind::BFloat16, 4e-3), (Kind::Double, 0.0)] {
@@ -259,7 +297,7 @@ fn a_failed_save_leaves_no_part_of_a_file() {
     let mut weights: BTreeMap<_, _> = weights.collect();
     let complex = Tensor::from(1.0).f_to_kind(Kind::ComplexDouble).unwrap();
     weights.insert("conv_in.bias".into(), complex);
-    let config = &model.architecture;
+    let config = model.architecture.as_ref().unwrap();
     let parameters = models::Parameters::from_map(weights, &config.layout().unwrap());
     models::model::save(folder.path(), config, model.description.as_ref(), &parameters)
         .unwrap_err();

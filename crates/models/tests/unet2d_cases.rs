@@ -1,4 +1,5 @@
-//! Checkpoints of diffusers with reference outputs: value and product with the Jacobian, as the reference library has them.
+//! Checkpoints with reference outputs: value and product with the Jacobian, as the reference libraries have them. Those of
+//! diffusers are in `fixtures/unet2d`, those of other repositories in `fixtures/networks`.
 //!
 //! `UNET2D_CASES` names a directory of model directories, each with a `reference.safetensors`: `sample`, `timestep`,
 //! optional `class_labels` and `vjp_vector`; expected `output` and `vjp`.
@@ -16,12 +17,14 @@ use models::{Classes, Error, Input, Model, vjp};
 const TOLERANCE: f64 = 2e-5;
 
 fn main() -> ExitCode {
-    let folder = std::env::var_os("UNET2D_CASES").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/unet2d"),
-        PathBuf::from,
-    );
-    let entries =
-        std::fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures");
+    let folders = match std::env::var_os("UNET2D_CASES") {
+        Some(folder) => vec![PathBuf::from(folder)],
+        None => ["unet2d", "networks"].map(|name| fixtures.join(name)).to_vec(),
+    };
+    let entries = folders.iter().flat_map(|folder| {
+        std::fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()))
+    });
     let mut cases: Vec<_> = entries.map(|e| e.unwrap().path()).filter(|p| p.is_dir()).collect();
     cases.sort();
     let mut failed = 0;
@@ -74,7 +77,7 @@ fn compare(case: &Path) -> Result<Result<String, String>, Error> {
         if found.size() != expected.size() {
             return Ok(Err(format!("{name}: {:?} for {:?}", found.size(), expected.size())));
         }
-        let rows = expected.size().first().map_or(1, |&n| n.max(1) as usize);
+        let rows = expected.size().first().map_or(1, |&n| usize::try_from(n).unwrap().max(1));
         let off = apart(&numbers(&found)?, &numbers(&expected)?, rows);
         if off.is_nan() || off > TOLERANCE {
             return Ok(Err(format!("{name} is off by {off:.1e}, expected at most {TOLERANCE:e}")));

@@ -124,3 +124,46 @@ fn nothing_half_written_stays() {
     assert!(text.contains("ComplexDouble"), "{text}");
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 }
+
+/// Two files, an index, and what the index says of the tensors.
+fn sharded(folder: &TempDir, map: &str) -> PathBuf {
+    file(folder, "one.safetensors");
+    let c = Tensor::f_from_slice(&[1.5_f32]).unwrap();
+    write_weights(folder.path().join("two.safetensors"), [("c", &c)], &BTreeMap::new()).unwrap();
+    let index = folder.path().join("model.safetensors.index.json");
+    fs::write(&index, format!(r#"{{"metadata": {{"total_size": 44}}, "weight_map": {map}}}"#))
+        .unwrap();
+    index
+}
+
+#[test]
+fn weights_in_several_files_are_one() {
+    let folder = TempDir::new().unwrap();
+    let map =
+        r#"{"c": "two.safetensors", "a.weight": "one.safetensors", "b.weight": "one.safetensors"}"#;
+    let weights = Weights::open(sharded(&folder, map)).unwrap();
+    assert_eq!(weights.shapes().keys().collect::<Vec<_>>(), ["a.weight", "b.weight", "c"]);
+    assert_eq!(numbers(&weights.tensor("c", None, Device::Cpu).unwrap()), [1.5]);
+    assert_eq!(numbers(&weights.tensor("b.weight", None, Device::Cpu).unwrap()), [7.0, -8.0]);
+    assert_eq!(weights.metadata("note"), Some("two tensors"));
+}
+
+#[test]
+fn an_index_that_says_something_else_than_its_files_is_named() {
+    for (map, expected) in [
+        (
+            r#"{"c": "two.safetensors", "d": "two.safetensors"}"#,
+            "two.safetensors has no tensor `d`",
+        ),
+        (r#"{"c": "two.safetensors", "a.weight": "one.safetensors"}"#, "is not in the index"),
+        (r#"{"c": "three.safetensors"}"#, "three.safetensors: No such file"),
+        (r#"{"c": "../two.safetensors"}"#, "expected a file beside the index"),
+        (r#"{"c": 3}"#, "expected a file beside the index"),
+        ("3", "it has no `weight_map`"),
+        ("{", "is not a whole safetensors file: "),
+    ] {
+        let folder = TempDir::new().unwrap();
+        let text = Weights::open(sharded(&folder, map)).unwrap_err().to_string();
+        assert!(text.contains(expected) && !text.contains('\n'), "{text}");
+    }
+}

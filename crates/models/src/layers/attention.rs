@@ -2,7 +2,7 @@
 
 use tch::Tensor;
 
-use super::{Linear, sizes};
+use super::{Conv, Linear, sizes};
 use crate::error::Result;
 use crate::parameters::Builder;
 
@@ -13,7 +13,7 @@ pub(crate) struct Heads {
     k: Linear,
     v: Linear,
     out: Linear,
-    heads: i64,
+    count: i64,
 }
 
 impl Heads {
@@ -30,7 +30,24 @@ impl Heads {
             k: Linear::new(b, &k, channels, inner)?,
             v: Linear::new(b, &v, channels, inner)?,
             out: Linear::new(b, &out, inner, channels)?,
-            heads,
+            count: heads,
+        })
+    }
+
+    /// Of matrices `[C_in, C_out]` with these names, one head as wide as the state.
+    pub(crate) fn matrices(
+        b: &mut Builder<'_>,
+        place: &str,
+        names: [&str; 4],
+        channels: i64,
+    ) -> Result<Self> {
+        let [q, k, v, out] = names.map(|name| format!("{place}.{name}"));
+        Ok(Self {
+            q: Linear::matrix(b, &q, channels, channels)?,
+            k: Linear::matrix(b, &k, channels, channels)?,
+            v: Linear::matrix(b, &v, channels, channels)?,
+            out: Linear::matrix(b, &out, channels, channels)?,
+            count: 1,
         })
     }
 
@@ -38,7 +55,7 @@ impl Heads {
     pub(crate) fn tokens(&self, tokens: &Tensor) -> Result<Tensor> {
         let (b, n, _) = tokens.size3()?;
         let split = |layer: &Linear| {
-            let y = layer.forward(tokens)?.f_reshape([b, n, self.heads, -1])?;
+            let y = layer.forward(tokens)?.f_reshape([b, n, self.count, -1])?;
             Ok::<_, crate::Error>(y.f_transpose(1, 2)?)
         };
         let y = attend(&split(&self.q)?, &split(&self.k)?, &split(&self.v)?)?;
@@ -50,6 +67,38 @@ impl Heads {
         let [b, c, h, w] = sizes(x)?;
         let y = self.tokens(&x.f_reshape([b, c, h * w])?.f_transpose(1, 2)?)?;
         Ok(y.f_transpose(1, 2)?.f_reshape([b, c, h, w])?)
+    }
+}
+
+/// The same with q, k and v from one 1×1 convolution, whose channels are (head, d, qkv) with the last running fastest.
+#[derive(Debug)]
+pub(crate) struct Packed {
+    qkv: Conv,
+    out: Conv,
+    count: i64,
+}
+
+impl Packed {
+    pub(crate) fn new(
+        b: &mut Builder<'_>,
+        place: &str,
+        names: [&str; 2],
+        (channels, heads): (i64, i64),
+    ) -> Result<Self> {
+        let [qkv, out] = names.map(|name| format!("{place}.{name}"));
+        Ok(Self {
+            qkv: Conv::new(b, &qkv, (channels, 3 * channels), 1)?,
+            out: Conv::new(b, &out, (channels, channels), 1)?,
+            count: heads,
+        })
+    }
+
+    pub(crate) fn pixels(&self, x: &Tensor) -> Result<Tensor> {
+        let [b, c, h, w] = sizes(x)?;
+        let parts = self.qkv.forward(x)?.f_reshape([b, self.count, c / self.count, 3, h * w])?;
+        let part = |i| Ok::<_, crate::Error>(parts.f_select(3, i)?.f_transpose(2, 3)?);
+        let y = attend(&part(0)?, &part(1)?, &part(2)?)?;
+        self.out.forward(&y.f_transpose(2, 3)?.f_reshape([b, c, h, w])?)
     }
 }
 

@@ -39,6 +39,12 @@ impl Fir {
         Self::new(&[1.0, 3.0, 3.0, 1.0], channels, place)
     }
 
+    /// K ∗ x at every pixel and at those of a border around the image, one narrower below and to the right.
+    pub(crate) fn blur(&self, x: &Tensor, border: i64) -> Result<Tensor> {
+        let (p, bias) = ([self.padding + border; 2], None::<Tensor>);
+        Ok(x.f_conv2d(&self.down, bias, [1, 1], p, [1, 1], self.channels)?)
+    }
+
     /// Half as high and wide.
     pub(crate) fn down(&self, x: &Tensor) -> Result<Tensor> {
         let (p, bias) = ([self.padding; 2], None::<Tensor>);
@@ -84,7 +90,7 @@ mod tests {
     fn a_constant_stays_inside_and_falls_at_the_border() {
         for resampled in [usual(1).down(&image(&[1.0; 8])), usual(1).up(&image(&[1.0; 4]))] {
             let y = resampled.unwrap();
-            let n = y.size()[3] as usize;
+            let n = usize::try_from(y.size()[3]).unwrap();
             let y = numbers(&y);
             assert!((y[n + 1] - 1.0).abs() < 1e-15, "{y:?}");
             assert!(y[0] < 0.9, "{y:?}");

@@ -6,10 +6,11 @@
 
 use tch::Tensor;
 
+use super::attention::{Attention, plain};
 use super::config::{BlockType, Resampling, TimeEntry, UNetConfig};
 use super::ends::{Halving, Joint};
-use super::resnet::{Attention, Kind, Pass, Resnet};
 use crate::error::Result;
+use crate::layers::resnet::{Kind, Pass, Resnet};
 use crate::parameters::Builder;
 
 /// What runs through the blocks.
@@ -57,7 +58,7 @@ impl Down {
         let layer = |j| {
             let channels = (if j == 0 { cin } else { cout }, cout);
             let kind = kind(config, block, channels);
-            let resnet = Resnet::new(b, &format!("{name}.resnets.{j}"), config, kind)?;
+            let resnet = Resnet::new(b, &format!("{name}.resnets.{j}"), kind)?;
             let place = format!("{name}.attentions.{j}");
             let attention = block.attends().then(|| attention(b, &place, config, block, cout));
             Ok((resnet, attention.transpose()?))
@@ -89,7 +90,7 @@ impl Mid {
     pub(super) fn new(b: &mut Builder<'_>, config: &UNetConfig) -> Result<Self> {
         let c = config.block_out_channels.last().copied().unwrap_or(0);
         let scale = config.mid_block_scale_factor;
-        let kind = Kind { scale, ..Kind::plain(config, (c, c)) };
+        let kind = Kind { scale, ..plain(config, (c, c)) };
         // The format's rule: with scale and shift, no norm unless it is asked for.
         let usual = (config.resnet_time_scale_shift == TimeEntry::Default).then_some(kind.groups.0);
         let groups = config.attn_norm_num_groups.or(usual);
@@ -98,9 +99,9 @@ impl Mid {
             .then(|| Attention::new(b, "mid_block.attentions.0", config, c, (groups, scale)))
             .transpose()?;
         Ok(Self {
-            first: Resnet::new(b, "mid_block.resnets.0", config, kind)?,
+            first: Resnet::new(b, "mid_block.resnets.0", kind)?,
             attention,
-            second: Resnet::new(b, "mid_block.resnets.1", config, kind)?,
+            second: Resnet::new(b, "mid_block.resnets.1", kind)?,
         })
     }
 
@@ -133,7 +134,7 @@ impl Up {
             if block == BlockType::AttnSkipUpBlock2D {
                 kind.groups.0 = (parts.0 + parts.1 / 4).min(32); // so in the format: no parentheses
             }
-            let resnet = Resnet::new(b, &format!("{name}.resnets.{j}"), config, kind)?;
+            let resnet = Resnet::new(b, &format!("{name}.resnets.{j}"), kind)?;
             let place = format!("{name}.attentions.{j}");
             let attention = each.then(|| attention(b, &place, config, block, cout)).transpose()?;
             Ok((resnet, attention))
@@ -168,11 +169,11 @@ impl Up {
 
 /// A `ResNet` block inside a block of this type.
 fn kind(config: &UNetConfig, block: BlockType, channels: (i64, i64)) -> Kind {
-    let plain = Kind::plain(config, channels);
+    let kind = plain(config, channels);
     if block.skips() {
-        Kind { groups: (few(channels.0), few(channels.1)), scale: SKIP_SCALE, ..plain }
+        Kind { groups: (few(channels.0), few(channels.1)), scale: SKIP_SCALE, ..kind }
     } else {
-        plain
+        kind
     }
 }
 

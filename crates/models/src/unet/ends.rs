@@ -7,11 +7,12 @@
 //!
 //! (Song et al. 2021, "input skip" and "output skip") with ↓ and ↑ the filter of [`Fir`](crate::layers::fir).
 
+use super::attention::plain;
 use super::blocks::{Flow, SKIP_SCALE, few};
 use super::config::{BlockType, UNetConfig};
-use super::resnet::{Kind, Pass, Resample, Resnet};
 use crate::error::Result;
 use crate::layers::fir::Fir;
+use crate::layers::resnet::{Kind, Pass, Resample, Resnet, Shortcut};
 use crate::layers::{Conv, Norm, nearest};
 use crate::parameters::Builder;
 
@@ -28,7 +29,7 @@ pub(super) enum Halving {
         conv: Conv,
         asymmetric: bool,
     },
-    Resnet(Resnet),
+    Resnet(Box<Resnet>),
     /// The block of NCSN++, its filter for the image, and the convolution of the image.
     Skip {
         resnet: Box<Resnet>,
@@ -55,8 +56,8 @@ impl Halving {
             let conv = Conv::new(b, &format!("{block}.skip_conv"), (IMAGE, c), 1)?;
             Ok(Self::Skip { resnet: Box::new(resnet), filter: Fir::usual(IMAGE, b.place())?, conv })
         } else if kind.by_resnet(config.downsample_type) {
-            let resnet = Resnet::new(b, &place, config, Kind::plain(config, (c, c)))?;
-            Ok(Self::Resnet(resnet.resampling(Resample::Average)))
+            let resnet = Resnet::new(b, &place, plain(config, (c, c)))?;
+            Ok(Self::Resnet(Box::new(resnet.resampling(Resample::Average))))
         } else {
             let padding = config.downsample_padding;
             let conv = Conv::new(b, &format!("{place}.conv"), (c, c), 3)?;
@@ -92,7 +93,7 @@ pub(super) enum Joint {
     None,
     /// Nearest neighbour, then a convolution.
     Conv(Conv),
-    Resnet(Resnet),
+    Resnet(Box<Resnet>),
     /// The block of NCSN++: its filter for the image, and the rest unless it is the finest.
     Skip {
         filter: Fir,
@@ -125,8 +126,8 @@ impl Joint {
         if last {
             Ok(Self::None)
         } else if kind.by_resnet(config.upsample_type) {
-            let resnet = Resnet::new(b, &place, config, Kind::plain(config, (c, c)))?;
-            Ok(Self::Resnet(resnet.resampling(Resample::Nearest)))
+            let resnet = Resnet::new(b, &place, plain(config, (c, c)))?;
+            Ok(Self::Resnet(Box::new(resnet.resampling(Resample::Nearest))))
         } else {
             Ok(Self::Conv(Conv::new(b, &format!("{place}.conv"), (c, c), 3)?))
         }
@@ -167,11 +168,8 @@ impl SkipUp {
 
 /// The `ResNet` block that changes the size in NCSN++.
 fn forced(b: &mut Builder<'_>, name: &str, config: &UNetConfig, c: i64) -> Result<Resnet> {
-    let kind = Kind {
-        channels: (c, c),
-        groups: (few(c), few(c)),
-        scale: SKIP_SCALE,
-        forced_shortcut: true,
-    };
-    Resnet::new(b, name, config, kind)
+    let groups = (few(c), few(c));
+    let kind =
+        Kind { groups, scale: SKIP_SCALE, shortcut: Shortcut::Always, ..plain(config, (c, c)) };
+    Resnet::new(b, name, kind)
 }

@@ -17,7 +17,7 @@ use tch::{Device, Kind, Tensor};
 use super::config::{ClassEmbedType, TimeEmbeddingType, UNetConfig};
 use crate::error::{Error, Result};
 use crate::layers::{Linear, waves};
-use crate::network::{Classes, Input, column};
+use crate::network::{Classes, Input, column, whole};
 use crate::parameters::{Builder, Init};
 
 /// Standard deviation of W.
@@ -80,15 +80,8 @@ impl Projection {
 
 /// Rows of the table of times; a time between rows is an error.
 fn table_rows(table: &Tensor, numbers: &[f64]) -> Result<Tensor> {
-    let rows = table.size()[0];
-    let index = |&t: &f64| {
-        let whole = t.fract() == 0.0 && t >= 0.0 && t < rows as f64;
-        whole.then_some(t as i64).ok_or_else(|| Error::Config {
-            key: "the time label".into(),
-            found: t.to_string(),
-            expected: format!("a whole number from 0 to {}, a row of the table of times", rows - 1),
-        })
-    };
+    let rows = usize::try_from(table.size()[0]).unwrap_or(0);
+    let index = |&t: &f64| Ok(whole(t, rows, "the table of times")? as i64);
     let index = numbers.iter().map(index).collect::<Result<Vec<_>>>()?;
     Ok(table.f_index_select(0, &Tensor::f_from_slice(&index)?.f_to_device(table.device())?)?)
 }
@@ -98,7 +91,7 @@ fn frequencies(half: i64, shift: i64) -> Vec<f32> {
     (0..half).map(|k| (scale * k as f32 / (half - shift) as f32).exp()).collect()
 }
 
-/// Two linear maps with SiLU between them.
+/// Two linear maps with `SiLU` between them.
 #[derive(Debug)]
 struct Perceptron(Linear, Linear);
 

@@ -278,7 +278,8 @@ impl TrainConfig {
     pub fn description(&self, examples: &Examples) -> Result<Description> {
         let ModelConfig { process, prediction, label, t_min } = self.model.clone();
         let (shape, levels) = (examples.shape().to_vec(), examples.levels());
-        let description = Description { process, prediction, label, shape, t_min, levels };
+        let description =
+            Description { process, prediction, label, shape, t_min, classes: None, levels };
         description.check()?;
         Ok(description)
     }

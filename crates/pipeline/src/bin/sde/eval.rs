@@ -173,7 +173,7 @@ impl Arrays {
         let Some(u) = &self.cotangent else { return Ok(None) };
         let sample = self.sample.size();
         let mut output = sample.clone();
-        output[1] = model.architecture.channels().1;
+        output[1] = model.channels().1;
         let found = u.size();
         if found == output {
             return Ok(Some(u));

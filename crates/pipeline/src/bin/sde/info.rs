@@ -87,7 +87,7 @@ fn about<'a>(
     flags: &MeaningFlags,
     session: &Session<'_>,
 ) -> Result<About<'a>, Box<dyn Error>> {
-    let (in_channels, out_channels) = model.architecture.channels();
+    let (in_channels, out_channels) = model.channels();
     let described = match describe(model, path, flags, None, session) {
         Ok(description) => Some(description),
         Err(why) if flags.given() || model.description.is_some() => return Err(why),
@@ -100,12 +100,12 @@ fn about<'a>(
     let json = |value: serde_json::Result<serde_json::Value>| value.ok();
     Ok(About {
         path,
-        class: model.architecture.name(),
+        class: model.name(),
         parameters: model.parameters.count(),
         in_channels,
         out_channels,
         classes: model.network.classes(),
-        shape: d.map(|d| d.shape.clone()).or_else(|| model.architecture.sample_shape()),
+        shape: d.map(|d| d.shape.clone()).or_else(|| model.sample_shape()),
         process: d.and_then(|d| json(serde_json::to_value(&d.process))),
         prediction: d.and_then(|d| json(serde_json::to_value(d.prediction))),
         label: d.and_then(|d| json(serde_json::to_value(d.label))),

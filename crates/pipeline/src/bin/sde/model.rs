@@ -154,6 +154,7 @@ pub(crate) fn describe(
             .map(|d| d.shape.clone())
             .map_or_else(|| sample_shape(model, path, shape), Ok)?,
         t_min: t_min.unwrap_or_else(|| default_t_min(&process)),
+        classes: known.and_then(|d| d.classes),
         levels: known.and_then(|d| d.levels),
         process,
     };
@@ -173,7 +174,7 @@ fn missing(flag: &str, path: &Path) -> Usage {
 fn usual_label(process: &Forward, model: &Model) -> Option<Label> {
     let fourier = matches!(
         &model.architecture,
-        Architecture::UNet2DModel(unet) if unet.time_embedding_type == TimeEmbeddingType::Fourier
+        Some(Architecture::UNet2DModel(unet)) if unet.time_embedding_type == TimeEmbeddingType::Fourier
     );
     match process {
         Forward::Chain(_) => Some(Label::Index),
@@ -184,7 +185,7 @@ fn usual_label(process: &Forward, model: &Model) -> Option<Label> {
 
 /// `[C, H, W]` by the network's configuration, or that of the samples at hand.
 fn sample_shape(model: &Model, path: &Path, given: Option<&[usize]>) -> Result<Vec<i64>, String> {
-    match (model.architecture.sample_shape(), given) {
+    match (model.sample_shape(), given) {
         (Some(shape), _) => Ok(shape),
         (None, Some(given)) => Ok(sizes(given)),
         (None, None) => Err(format!(

@@ -7,7 +7,7 @@
 //! * [`bandwidth`]: a kernel density estimate fitted to held-out data; [`baseline`]: what else a model is measured against;
 //! * [`output`]: pictures and arrays on disk, whole or not at all;
 //! * [`plot`]: curves in panels, on any machine;
-//! * [`sliced`], [`frechet`]: how far two samples are from one law;
+//! * [`sliced`], [`frechet`]: how far two samples are from one law; `script` (feature `torch`): features of images from a file;
 //! * [`cli`]: what the programs' command lines share.
 
 pub mod bandwidth;
@@ -21,6 +21,8 @@ pub mod host;
 pub mod network;
 pub mod output;
 pub mod plot;
+#[cfg(feature = "torch")]
+pub mod script;
 pub mod sliced;
 #[cfg(feature = "torch")]
 pub mod train;

@@ -151,6 +151,9 @@ pub struct Training {
     /// How it falls afterwards.
     #[serde(default)]
     pub schedule: Schedule,
+    /// Arithmetic of products and convolutions; weights, averages and moments are f32.
+    #[serde(default)]
+    pub dtype: Dtype,
     /// The optimiser.
     #[serde(default)]
     pub optimiser: Optimiser,
@@ -181,6 +184,17 @@ pub struct Training {
     pub checkpoint_every: u64,
     /// Steps between two reports.
     pub report_every: u64,
+}
+
+/// Arithmetic of products and convolutions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Dtype {
+    /// 24 bits of mantissa.
+    #[default]
+    F32,
+    /// 8 bits, where the processor has units for them a few times as fast.
+    Bf16,
 }
 
 /// The optimiser.
@@ -299,24 +313,27 @@ impl TrainConfig {
                 let (in_channels, out_channels, sample_size) = (channels, channels, Some(size));
                 UNetConfig { in_channels, out_channels, sample_size, ..network }.into()
             }
-            (Architecture::Mlp(network), &[d]) if network.dimension == d => network.into(),
+            (network, _) if network.sample_shape().as_deref() == Some(shape) => network,
             (network, _) => {
-                let key = "network".into();
                 let found = format!("an {} for samples of the shape {shape:?}", network.name());
-                let expected = match network {
-                    Architecture::UNet2DModel(_) => "images [C, H, W]".into(),
-                    Architecture::Mlp(mlp) => format!("vectors [{}], its dimension", mlp.dimension),
-                };
-                return Err(TrainError::Entry { key, found, expected });
+                let expected = network.sample_shape().map_or_else(
+                    || "images [C, H, W]".into(),
+                    |shape| format!("samples of the shape {shape:?}, as its configuration says"),
+                );
+                return Err(TrainError::Entry { key: "network".into(), found, expected });
             }
         };
         Ok(Architecture::parse(&config.to_json()?)?)
     }
 
-    /// Rows of the network's class table.
+    /// Classes that the network can be told, the one for none among them.
     fn class_rows(&self) -> Option<i64> {
         match &self.network {
             Architecture::UNet2DModel(network) => network.num_class_embeds,
+            Architecture::NCSNpp(_) => None,
+            Architecture::SongUNet(network) => Some(network.label_dim + 1).filter(|&n| n > 1),
+            Architecture::DhariwalUNet(network) => Some(network.label_dim + 1).filter(|&n| n > 1),
+            Architecture::DiT(network) => Some(network.num_classes + 1).filter(|&n| n > 1),
             Architecture::Mlp(network) => network.classes,
         }
     }

@@ -54,7 +54,7 @@ pub fn loss(
         let (found, expected) = (output.size(), format!("{size:?}, that of the data"));
         return Err(models::Error::Shape { what: "the network's output", found, expected }.into());
     }
-    let squares = output.f_sub(&y)?.f_square()?.f_reshape([n, -1])?;
+    let squares = output.f_to_kind(Kind::Float)?.f_sub(&y)?.f_square()?.f_reshape([n, -1])?;
     let squares = squares.f_mean_dim([1].as_slice(), false, None::<Kind>)?;
     let weights: Vec<f32> =
         batch.weight[part.clone()].iter().map(|&w| (w / batch.len() as f64) as f32).collect();
@@ -63,7 +63,8 @@ pub fn loss(
     let minimised = match v {
         None => value.shallow_clone(),
         Some(v) => {
-            let u = hats(&batch.log_snr[part])?.f_matmul(v)?;
+            let u = hats(&batch.log_snr[part])?.f_mul(v)?;
+            let u = u.f_sum_dim_intlist([1].as_slice(), false, None::<Kind>)?;
             let share = Tensor::from(1.0 / batch.len() as f32);
             let scaled = each.f_mul(&u.f_neg()?.f_exp()?)?.f_add(&u.f_mul(&share)?)?;
             scaled.f_sum(None::<Kind>)?

@@ -1,10 +1,10 @@
 //! One step of the optimiser: the gradient of a batch, part by part, cut to a norm, and what it moves.
 
 use models::tch::{Kind, Tensor};
-use models::torch_ext::runtime::seed_dropout;
+use models::torch_ext::runtime::{Bf16, seed_dropout};
 
 use super::batches::{Drawn, dropout_seed};
-use super::config::{Optimiser, TrainConfig};
+use super::config::{Dtype, Optimiser, TrainConfig};
 use super::error::{Result, TrainError};
 use super::objective::loss;
 use super::state::{Run, trained};
@@ -54,7 +54,9 @@ fn gradients(config: &TrainConfig, run: &Run, batch: &Drawn) -> Result<(f64, Vec
     let (n, shape) = (config.training.accumulate, &run.description.shape);
     let (mut value, mut sum): (f64, Option<Vec<Tensor>>) = (0.0, None);
     for i in 0..n {
+        let bf16 = (config.training.dtype == Dtype::Bf16).then(Bf16::begin).transpose()?;
         let loss = loss(&*run.network, batch, batch.part(i, n), shape, run.learned.as_ref())?;
+        drop(bf16); // backward goes the way of forward
         let new = Tensor::f_run_backward(&[&loss.minimised], &parameters, false, false)?;
         value += loss.value.f_double_value(&[])?;
         sum = Some(match sum {

@@ -200,3 +200,20 @@ fn milestones_stay() {
         .collect();
     assert_eq!(steps, [6, 12, 18, 20]);
 }
+
+/// A perceptron with frozen frequencies, two averages and a learned weight: all of it is in a state.
+#[test]
+fn a_run_of_another_network_goes_on_too() {
+    let network = CONFIG.split("[network]").next().unwrap().replace("digits:train", "toy:moons");
+    let network = network.replace("digits:validation", "toy:moons").replace("0.8", "0.65");
+    let training = CONFIG.split("[training]").nth(1).unwrap();
+    let training = training.replace("ema = 0.9", "ema = { power = [0.05, 0.1], post_hoc = [0.1] }");
+    let mlp = "[network]\n_class_name = \"Mlp\"\ndimension = 2\nwidth = 16\nblocks = 1\n";
+    let config = format!("{network}{mlp}[training]\nlearned_weight = true{training}");
+    let run = folder(&config);
+    assert!(train(&run, &SHORT).status.success());
+    let (whole, model) = (state(&run), file(&run, WEIGHTS));
+    fs::remove_file(states(&run).pop().unwrap()).unwrap();
+    assert_eq!(began(&train(&run, &[&SHORT[..], &["--json"]].concat())), 6);
+    assert!(state(&run) == whole && file(&run, WEIGHTS) == model);
+}

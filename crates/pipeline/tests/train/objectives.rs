@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use pipeline::models::tch::Tensor;
+use pipeline::models::tch::{Kind, Tensor};
 use pipeline::models::{Batch, Description, NetworkScore};
 use pipeline::train::batches::{Batches, Drawn};
 use pipeline::train::examples::Examples;
@@ -242,6 +242,24 @@ fn parts_of_a_batch_are_the_batch_and_optimisers_differ_by_their_decay() {
     let [adam, adamw] = [after(3, &decay), after(3, &decay[..1])];
     assert!(apart(&adam, &adamw) > 1e-4, "{}", apart(&adam, &adamw));
     assert!(apart(&adamw, &whole) > 1e-5, "{}", apart(&adamw, &whole));
+}
+
+/// In bf16 the first loss is the same to its rounding, weights stay f32, and a batch is learnt as well.
+#[test]
+fn bf16_learns_too() {
+    let losses = |dtype: &str| {
+        let setup = setup(&set(&[&format!("training.dtype={dtype}"), "training.warmup=1"]));
+        let (mut run, drawn) = (setup.run(), setup.batch(1));
+        let losses: Vec<f64> =
+            (0..40).map(|_| step(&setup.config, &mut run, &drawn).unwrap().loss).collect();
+        assert_eq!(run.parameters.tensors()[0].f_kind().unwrap(), Kind::Float);
+        losses
+    };
+    let (exact, rounded) = (losses("f32"), losses("bf16"));
+    let off = (rounded[0] - exact[0]).abs() / exact[0];
+    assert!(off > 0.0 && off < 1e-2, "{off}");
+    assert!(rounded[39] < 0.9 * rounded[0], "{rounded:?}");
+    assert!((rounded[39] - exact[39]).abs() < 0.1 * exact[0], "{} {}", rounded[39], exact[39]);
 }
 
 #[test]

@@ -129,4 +129,10 @@ fn classes_are_checked() {
         let text = complaint(&train(&folder(&CONFIG.replace(from, to)), &[]));
         assert!(text.contains(want), "{text}");
     }
+    let text =
+        complaint(&train(&folder(CONFIG), &["--set", "network={_class_name='Mlp',dimension=2}"]));
+    assert!(
+        text.contains("an Mlp for samples of the shape [1, 8, 8], expected samples of"),
+        "{text}"
+    );
 }

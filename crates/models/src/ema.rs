@@ -1,22 +1,70 @@
-//! The exponential moving average of weights, which is what one samples from.
+//! Averages of the weights over the steps of a training, which is what one samples from.
 //!
 //! ```text
-//! θ̄ ← θ̄ + (1 − δ_k)(θ − θ̄),        δ_k = min(δ, (1 + k)/(10 + k))
+//! θ̄ ← θ̄ + (1 − δ_k)(θ − θ̄)     after step k
+//!
+//! exponential    δ_k = min(δ, (1 + k)/(10 + k))
+//! power          δ_k = (1 − 1/k)^{γ+1},      so that θ̄_K = Σ_k p_k θ_k with p ∝ k^γ            (M13)
+//! width of a power average: the standard deviation of p as a part of K,
+//! σ_rel = √(γ + 1)/((γ + 2) √(γ + 3))                                                          (M14)
 //! ```
 //!
-//! after step k: early averages follow the weights quickly, so that nothing of the beginning stays (Ho et al. 2020 use
-//! δ = 0.9999; the warm-up is TensorFlow's).
+//! The first follows the weights quickly in the beginning, so that nothing of it stays (Ho et al. 2020 use δ = 0.9999; the
+//! warm-up is TensorFlow's). The second has the same shape at every length of a run, and several of them make any other
+//! (Karras et al. 2024).
+
+use std::ops::RangeInclusive;
 
 use tch::{Kind, Tensor};
 
 use crate::error::{Error, Result};
 use crate::parameters::Parameters;
 
+/// How much of an average stays at a step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Decay {
+    /// δ of an exponential average with a warm-up.
+    Exponential(f64),
+    /// γ of (M13).
+    Power(f64),
+}
+
+/// Widths `σ_rel` that a power average can have; γ = 0, the mean of all steps, has 0.2887.
+pub const WIDTHS: RangeInclusive<f64> = 1e-3..=0.28;
+
+impl Decay {
+    /// The power average of a width, (M14).
+    ///
+    /// # Errors
+    /// A width out of [`WIDTHS`].
+    pub fn of_width(width: f64) -> Result<Self> {
+        let ok = WIDTHS.contains(&width);
+        sde_core::error::check("width of the average", width, ok, "a number from 0.001 to 0.28")?;
+        let of = |gamma: f64| (gamma + 1.0).sqrt() / ((gamma + 2.0) * (gamma + 3.0).sqrt());
+        let (mut low, mut high) = (0.0, 1e4); // the width falls with γ
+        for _ in 0..100 {
+            let middle = 0.5 * (low + high);
+            let side = if of(middle) > width { &mut low } else { &mut high };
+            *side = middle;
+        }
+        Ok(Self::Power(0.5 * (low + high)))
+    }
+
+    /// `δ_k`.
+    pub fn at(self, k: u64) -> f64 {
+        let k = k as f64;
+        match self {
+            Self::Exponential(decay) => decay.min((1.0 + k) / (10.0 + k)),
+            Self::Power(gamma) => (1.0 - 1.0 / k).powf(gamma + 1.0),
+        }
+    }
+}
+
 /// An average of parameters.
 #[derive(Debug)]
 pub struct Ema {
     /// δ.
-    pub decay: f64,
+    pub decay: Decay,
     average: Parameters,
 }
 
@@ -25,18 +73,16 @@ impl Ema {
     ///
     /// # Errors
     /// δ outside [0, 1), or no memory.
-    pub fn new(parameters: &Parameters, decay: f64) -> Result<Self> {
-        sde_core::error::check(
-            "ema",
-            decay,
-            (0.0..1.0).contains(&decay),
-            "a number from 0 to below 1",
-        )?;
+    pub fn new(parameters: &Parameters, decay: Decay) -> Result<Self> {
+        if let Decay::Exponential(delta) = decay {
+            let ok = (0.0..1.0).contains(&delta);
+            sde_core::error::check("ema", delta, ok, "a number from 0 to below 1")?;
+        }
         Ok(Self { decay, average: parameters.copy()? })
     }
 
     /// Continues a saved average.
-    pub fn resume(average: Parameters, decay: f64) -> Self {
+    pub fn resume(average: Parameters, decay: Decay) -> Self {
         Self { decay, average }
     }
 
@@ -47,8 +93,7 @@ impl Ema {
     pub fn update(&mut self, parameters: &Parameters, k: u64) -> Result<()> {
         let _no_grad = tch::no_grad_guard();
         check_alike(&self.average, parameters)?;
-        let warm = (1.0 + k as f64) / (10.0 + k as f64);
-        let weight = 1.0 - self.decay.min(warm);
+        let weight = 1.0 - self.decay.at(k);
         let mut weights: Option<Tensor> = None;
         for (mean, now) in self.average.tensors().iter().zip(parameters.tensors()) {
             let weight = match &weights {

@@ -37,7 +37,7 @@ pub use {sde_core, tch, torch_ext}; // whose types stand in this crate's signatu
 pub use architecture::Architecture;
 pub use batch::Batch;
 pub use description::{Description, Forward, Label};
-pub use ema::Ema;
+pub use ema::{Decay, Ema};
 pub use error::{Error, Result};
 pub use mlp::{Mlp, MlpConfig};
 pub use model::Model;

@@ -9,15 +9,21 @@
 //!
 //! where u is dequantisation noise and y fills `[−1, 1)`. *Floats* are model coordinates already.
 //!
-//! [`load`] reads either kind from disk; [`digits`] is compiled in. All images are NCHW: sample, channel, row, column.
+//! [`load`] reads either kind from disk; [`digits`] is compiled in; a [`stream::Stream`] leaves rows where they are until
+//! they are wanted; [`toy`] has laws in the plane. All images are NCHW: sample, channel, row, column.
 //! A reader allocates what the file really holds, never what a header promises.
 
+pub mod cifar;
 mod digits;
 mod error;
 pub mod folder;
 pub mod idx;
 pub mod npy;
+pub mod pictures;
+pub mod records;
 pub mod safetensors;
+pub mod stream;
+pub mod toy;
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -130,6 +136,28 @@ pub fn array(path: impl AsRef<Path>, key: &str) -> Result<ArrayD<f64>, DataError
     match stored {
         npy::Npy::F64(array) => npy::finite(path, array),
         npy::Npy::U8(_) => Err(DataError::Integers { path: path.into() }),
+    }
+}
+
+/// Reads the class of each sample, one byte for each: IDX labels, or `.npy` of unsigned bytes `[N]`.
+///
+/// # Errors
+/// As [`load`]; another shape.
+pub fn labels(path: impl AsRef<Path>) -> Result<Vec<u8>, DataError> {
+    let path = path.as_ref();
+    if path.extension().is_none_or(|e| !e.eq_ignore_ascii_case("npy")) {
+        return idx::labels(path);
+    }
+    match npy::read(path)? {
+        npy::Npy::U8(array) if array.ndim() == 1 => Ok(array.into_iter().collect()),
+        npy::Npy::U8(array) => {
+            let found = array.shape().to_vec();
+            Err(DataError::Shape { path: path.into(), found, expected: "[N]" })
+        }
+        npy::Npy::F64(_) => {
+            let (found, expected) = ("floats".into(), "unsigned bytes");
+            Err(DataError::Kind { path: path.into(), found, expected })
+        }
     }
 }
 

@@ -7,7 +7,7 @@
 //! * [`bandwidth`]: a kernel density estimate fitted to held-out data; [`baseline`]: what else a model is measured against;
 //! * [`output`]: pictures and arrays on disk, whole or not at all; [`parts`]: runs in chunks that are kept as they are done;
 //! * [`plot`]: curves in panels, on any machine;
-//! * [`sliced`]: how far two samples are from one law;
+//! * [`sliced`], [`frechet`]: how far two samples are from one law; `script` (feature `torch`): features of images from a file;
 //! * [`cli`]: what the programs' command lines share.
 
 pub mod bandwidth;
@@ -15,12 +15,15 @@ pub mod baseline;
 pub mod cli;
 pub mod data;
 pub mod dequantise;
+pub mod frechet;
 pub mod host;
 #[cfg(feature = "torch")]
 pub mod network;
 pub mod output;
 pub mod parts;
 pub mod plot;
+#[cfg(feature = "torch")]
+pub mod script;
 pub mod sliced;
 #[cfg(feature = "torch")]
 pub mod train;

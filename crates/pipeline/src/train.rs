@@ -1,59 +1,66 @@
-//! Training: data → noise → network → residual → weighted square → gradient → `AdamW` → average.
+//! Training: data → noise → network → squared error → gradient → `AdamW` → averages.
 //!
-//! Every random number of step k is keyed by (seed, k): the order of the data, their dequantisation, times, noise and
-//! dropout. Nothing is carried from step to step but weights, moments and average, and these are saved whole. So a run
-//! that was killed at any moment and started again ends with the same weights as one that was not, bit for bit on a CPU
-//! with as many threads.
+//! Every random number of step k is keyed by (seed, k): the order of the data, their dequantisation, sides, classes, times,
+//! noise and dropout. Nothing is carried from step to step but weights, moments and averages, and these are saved whole. So
+//! a run that was killed at any moment and started again ends with the same weights as one that was not, bit for bit on a
+//! CPU with as many threads.
 //!
-//! * [`config`]: the TOML file; [`examples`]: the images; [`batches`]: what step k sees;
-//! * [`state`]: what is saved; [`record`]: what a person reads later; [`validation`]: the bound on held-out data that chooses the model.
+//! * [`config`]: the TOML file; [`rate`]: the step size;
+//! * [`examples`]: the data; [`batches`]: what step k sees; [`prefetch`]: batches made ahead by other threads;
+//! * [`objective`]: the loss; [`step`]: its gradient and what it moves;
+//! * [`state`]: what is saved; [`checkpoint`]: how;
+//! * [`validation`]: the bound on held-out data that chooses the model; [`post_hoc`]: averages of other widths;
+//! * [`record`], [`tensorboard`], [`watch`]: what a person looks at.
 
 #![expect(clippy::cast_possible_wrap, reason = "sizes of tensors are far below 2^63")]
 
 pub mod batches;
+pub mod checkpoint;
 pub mod config;
 pub mod error;
 pub mod examples;
+pub mod objective;
+pub mod post_hoc;
+pub mod prefetch;
+pub mod rate;
 pub mod record;
 pub mod state;
+pub mod step;
+pub mod tensorboard;
 pub mod validation;
+pub mod watch;
 
-use std::path::PathBuf;
-use std::time::Instant;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Instant, SystemTime};
 
-use models::tch::{Kind, Tensor};
-use models::torch_ext::runtime::seed_dropout;
-use models::{NetworkScore, model};
-use score_match::residual;
-use sde_core::{Lanes, State};
-use serde::Serialize;
+use models::{Parameters, model};
 
 pub use config::TrainConfig;
 pub use error::{Result, TrainError};
+pub use record::Progress;
 
+use batches::{Batches, Drawn};
 use examples::Examples;
 use record::Record;
 use state::{Best, Run};
+use step::Stepped;
 use validation::Validation;
 
-/// What is reported while a run goes on.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct Progress {
-    /// The step that was done, from 1.
-    pub step: u64,
-    /// The last step.
-    pub steps: u64,
-    /// Mean loss since the last report, or since the run went on, (M3) in nats for each dimension.
-    pub loss: f64,
-    /// Mean norm of the gradient since the last report.
-    pub gradient: f64,
-    /// Step size.
-    pub rate: f64,
-    /// Bound on the validation data in bits/dim (nats/dim for data without levels) and the best so far, when it was
-    /// computed at this step.
-    pub validation: Option<(f64, f64)>,
-    /// Images each second.
-    pub speed: f64,
+/// What a run tells while it goes on.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A step was done.
+    Step {
+        /// Which, from 1.
+        step: u64,
+        /// Its loss.
+        loss: f64,
+    },
+    /// A report, which also stands in the record.
+    Report(Progress),
+    /// Something that a person should know.
+    Note(String),
 }
 
 /// How a run ended.
@@ -65,116 +72,173 @@ pub struct Outcome {
     pub best: Option<(u64, f64)>,
     /// The step at which the run began: not 0 when it was continued.
     pub began: u64,
+    /// The last step that was done: not the last of the configuration when the run was stopped.
+    pub step: u64,
 }
 
-/// Trains as `config` says, from where a run in its folder stopped, if one did.
+/// Trains as `config` says, from where a run in its folder stopped, if one did. Where `stop` becomes true, the state is
+/// saved and the run ends.
 ///
 /// # Errors
-/// A configuration, data or a saved state that cannot be used; a loss that is not finite, with the step.
-pub fn train(config: &TrainConfig, on_progress: &mut dyn FnMut(&Progress)) -> Result<Outcome> {
-    let (examples, held_out) = Examples::load(config)?;
+/// A configuration, data or a saved state that cannot be used; a folder that cannot be written; a loss that is not finite,
+/// with the step.
+pub fn train(
+    config: &TrainConfig,
+    stop: &AtomicBool,
+    on_event: &mut dyn FnMut(Event),
+) -> Result<Outcome> {
+    prepare(&config.out)?;
+    let mut note = |text| on_event(Event::Note(text));
+    let (examples, held_out) = Examples::load(config, &mut note)?;
     let description = config.description(&examples)?;
-    let mut run = Run::start(config, &description, &examples)?;
+    let run = Run::start(config, &description, &mut note)?;
     let validation = Validation::new(config, &description, held_out)?;
-    let began = run.step;
-    let mut record = Record::open(&config.out, began)?;
-    let mut since = Since::new();
-    while run.step < config.training.steps {
-        since.add(step(config, &mut run, &examples)?);
-        let k = run.step;
-        let last = k == config.training.steps;
-        let validate = last || k.is_multiple_of(config.training.validate_every);
-        let bound =
-            validate.then(|| validate_and_keep(config, &mut run, &validation)).transpose()?;
-        if validate || k.is_multiple_of(config.training.report_every) {
-            let progress = since.report(config, k, bound);
-            record.add(&progress)?;
-            on_progress(&progress);
-            since = Since::new();
+    let mut trainer = Trainer {
+        began: run.step,
+        record: Record::open(&config.out, run.step)?,
+        since: Since::new(),
+        config,
+        run,
+        validation,
+        on_event,
+    };
+    Batches::new(config, &description, &examples)?; // what is wrong with the law of times is said here
+    let worker = || {
+        let mut batches = Batches::new(config, &description, &examples);
+        move |k| {
+            batches.as_mut().map_or_else(|_| Err(TrainError::Thread { step: k }), |b| b.draw(k))
+        }
+    };
+    let steps = trainer.run.step + 1..config.training.steps + 1;
+    prefetch::ahead(config.keep.threads, steps, worker, |next| trainer.go(stop, next))?;
+    let Trainer { run, began, .. } = trainer;
+    let best = run.best.map(|best| (best.step, best.bound));
+    Ok(Outcome { model: config.model_folder(), best, began, step: run.step })
+}
+
+/// Makes the folder of a run and tries to write in it, before anything is computed.
+fn prepare(folder: &Path) -> Result<()> {
+    let wrong = |source| TrainError::File { path: folder.into(), source };
+    std::fs::create_dir_all(folder).map_err(wrong)?;
+    tempfile::tempfile_in(folder).map(drop).map_err(wrong)
+}
+
+/// A run and those who watch it.
+struct Trainer<'a> {
+    config: &'a TrainConfig,
+    run: Run,
+    validation: Validation,
+    record: Record,
+    since: Since,
+    began: u64,
+    on_event: &'a mut dyn FnMut(Event),
+}
+
+impl Trainer<'_> {
+    /// Steps until the last one, or until `stop`.
+    fn go(
+        &mut self,
+        stop: &AtomicBool,
+        next: &mut dyn FnMut() -> Option<Result<Drawn>>,
+    ) -> Result<()> {
+        while self.run.step < self.config.training.steps {
+            let step = self.run.step + 1;
+            let batch = next().ok_or(TrainError::Thread { step })??;
+            let stepped = match step::step(self.config, &mut self.run, &batch) {
+                Ok(stepped) => stepped,
+                Err(error) => {
+                    self.run.save(self.config)?; // the weights before the step that went wrong
+                    return Err(error);
+                }
+            };
+            self.since.add(stepped);
+            (self.on_event)(Event::Step { step, loss: stepped.loss });
+            let stopped = stop.load(Ordering::Relaxed);
+            self.after_step(stopped)?;
+            if stopped {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// What is due after a step: a look at the validation data, a report, pictures, a saved state.
+    fn after_step(&mut self, stopped: bool) -> Result<()> {
+        let (k, training, keep) = (self.run.step, &self.config.training, &self.config.keep);
+        let last = k == training.steps;
+        let validate = last || k.is_multiple_of(training.validate_every);
+        let bound = validate.then(|| self.validate_and_keep()).transpose()?;
+        if validate || k.is_multiple_of(training.report_every) {
+            let progress = self.since.report(self.config, k, bound);
+            self.record.add(&progress)?;
+            (self.on_event)(Event::Report(progress));
+            self.since = Since::new();
+        }
+        if validate {
+            self.record.draw(&self.config.out.join("loss.png"))?;
+        }
+        if keep.sample_every.is_some_and(|every| last || k.is_multiple_of(every)) {
+            self.show_samples(k)?;
+            self.since.clock = Instant::now();
         }
         // After the record: what it says of later steps than the state is dropped when the run goes on.
-        if last || k.is_multiple_of(config.training.checkpoint_every) {
-            run.save(config)?;
+        if last || stopped || k.is_multiple_of(training.checkpoint_every) {
+            self.run.save_averages(self.config)?;
+            if last {
+                self.choose_width()?;
+            }
+            self.run.save(self.config)?;
         }
+        Ok(())
     }
-    let best = run.best.map(|best| (best.step, best.bound));
-    Ok(Outcome { model: config.model_folder(), best, began })
-}
 
-/// One step; its loss and gradient norm.
-fn step(config: &TrainConfig, run: &mut Run, examples: &Examples) -> Result<(f64, f64)> {
-    let k = run.step + 1;
-    let batch = examples.batch(config, &run.description, k)?;
-    seed_dropout(batches::dropout_seed(config.seed, k));
-    let loss = loss(run, &batch)?;
-    let parameters: Vec<_> = run.parameters.trainable().map(|(_, t)| t).collect();
-    let mut gradients = Tensor::f_run_backward(&[&loss], &parameters, false, false)?;
-    let norm = clip(&mut gradients, config.training.clip)?;
-    let value = loss.f_double_value(&[])?;
-    if !(value.is_finite() && norm.is_finite()) {
-        let (folder, samples) = (config.out.clone(), batch.rows);
-        run.save(config)?; // the weights before the step that went wrong
-        return Err(TrainError::NotFinite {
-            step: k,
-            loss: value,
-            gradient: norm,
-            samples,
-            folder,
-        });
-    }
-    run.optimiser.step(&parameters, &gradients, config.rate(k))?;
-    run.ema.update(&run.parameters, k)?;
-    run.step = k;
-    Ok((value, norm))
-}
-
-/// (M3) for each dimension, on the graph of the weights.
-fn loss(run: &Run, batch: &batches::Noised) -> Result<Tensor> {
-    let mut score = NetworkScore::in_training(&*run.network, &run.description);
-    let mut r = batch.x0.zeros_like();
-    let at = Lanes { t: &batch.t, sample: &batch.samples };
-    residual(&*run.description.process, &mut score, &batch.x0, &batch.noise, at, &mut r)?;
-    r.check()?;
-    let n = batch.t.len() as i64;
-    let squares = r.tensor().f_square()?.f_reshape([n, -1])?;
-    let squares = squares.f_mean_dim([1].as_slice(), false, None)?;
-    let weights = Tensor::f_from_slice(&batch.weights)?.f_to_device(squares.device())?;
-    Ok(squares.f_mul(&weights)?.f_mean(None::<Kind>)?)
-}
-
-/// Scales the gradients so that their common norm is at most `most`; the norm that they had.
-fn clip(gradients: &mut [Tensor], most: f64) -> Result<f64> {
-    let squares: Vec<Tensor> = gradients
-        .iter()
-        .map(|g| g.f_square()?.f_sum(Kind::Double))
-        .collect::<std::result::Result<_, _>>()?;
-    let norm = Tensor::f_stack(&squares, 0)?.f_sum(None::<Kind>)?.f_double_value(&[])?.sqrt();
-    if norm > most {
-        let factor = Tensor::from(most / norm);
-        for gradient in gradients {
-            let _ = gradient.f_mul_(&factor)?;
+    /// The bound of the average, and the model on disk when it is the best so far.
+    fn validate_and_keep(&mut self) -> Result<(f64, f64)> {
+        let network = self.run.averaged()?;
+        let average = self.run.averages.first().map_or(&self.run.parameters, |a| a.average());
+        let bound = self.validation.bound(&*network, &self.run.description)?;
+        if !bound.is_finite() {
+            return Err(TrainError::Bound { step: self.run.step, bound });
         }
+        if self.run.best.is_none_or(|best| bound < best.bound) {
+            self.keep(average)?;
+            self.run.best = Some(Best { step: self.run.step, bound });
+        }
+        Ok((bound, self.run.best.map_or(bound, |best| best.bound)))
     }
-    Ok(norm)
-}
 
-/// The bound of the average, and the model on disk when it is the best so far.
-fn validate_and_keep(
-    config: &TrainConfig,
-    run: &mut Run,
-    validation: &Validation,
-) -> Result<(f64, f64)> {
-    let network = run.averaged()?;
-    let bound = validation.bound(&*network, &run.description)?;
-    if !bound.is_finite() {
-        return Err(TrainError::Bound { step: run.step, bound });
+    fn keep(&self, parameters: &Parameters) -> Result<()> {
+        let folder = self.config.model_folder();
+        Ok(model::save(&folder, &self.run.architecture, Some(&self.run.description), parameters)?)
     }
-    if run.best.is_none_or(|best| bound < best.bound) {
-        run.best = Some(Best { step: run.step, bound });
-        let folder = config.model_folder();
-        model::save(&folder, &run.architecture, Some(&run.description), run.ema.average())?;
+
+    fn show_samples(&self, k: u64) -> Result<()> {
+        let folder = self.config.out.join("samples");
+        std::fs::create_dir_all(&folder)
+            .map_err(|source| TrainError::File { path: folder.clone(), source })?;
+        let path = folder.join(format!("step-{k:010}.png"));
+        let network = self.run.averaged()?;
+        watch::write_samples(self.config, (&*network, &self.run.description), &path)
     }
-    Ok((bound, run.best.map_or(bound, |best| best.bound)))
+
+    /// Where the configuration asks for it: the choice among averages of other widths, made of those on disk.
+    fn choose_width(&mut self) -> Result<()> {
+        let config::Averages::Power { power, post_hoc } = &self.config.training.ema else {
+            return Ok(());
+        };
+        for &width in post_hoc {
+            let parameters = post_hoc::average(&self.run, *power, width)?;
+            let network = self.run.with(&parameters)?;
+            let bound = self.validation.bound(&*network, &self.run.description)?;
+            let text = format!("the average of width {width} has the bound {bound:.4}");
+            (self.on_event)(Event::Note(text));
+            if self.run.best.is_none_or(|best| bound < best.bound) {
+                self.keep(&parameters)?;
+                self.run.best = Some(Best { step: self.run.step, bound });
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Sums since the last report.
@@ -190,14 +254,15 @@ impl Since {
         Self { loss: 0.0, gradient: 0.0, steps: 0, clock: Instant::now() }
     }
 
-    fn add(&mut self, (loss, gradient): (f64, f64)) {
-        self.loss += loss;
-        self.gradient += gradient;
+    fn add(&mut self, stepped: Stepped) {
+        self.loss += stepped.loss;
+        self.gradient += stepped.gradient;
         self.steps += 1;
     }
 
     fn report(&self, config: &TrainConfig, step: u64, validation: Option<(f64, f64)>) -> Progress {
         let n = f64::from(self.steps.max(1));
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         Progress {
             step,
             steps: config.training.steps,
@@ -206,6 +271,7 @@ impl Since {
             rate: config.rate(step),
             validation,
             speed: n * config.training.batch as f64 / self.clock.elapsed().as_secs_f64(),
+            time: now.map_or(0.0, |time| time.as_secs_f64()),
         }
     }
 }

@@ -62,7 +62,7 @@ fn samples_are_digits_and_no_copies() {
 fn held_out_digits_cost_far_less_than_their_pixels() {
     let (model, description) = model();
     let config = TrainConfig::read(&folder().join("train.toml"), &[]).unwrap();
-    let (_, held_out) = Examples::load(&config).unwrap();
+    let (_, held_out) = Examples::load(&config, &mut |_| ()).unwrap();
     let validation = Validation::new(&config, &description, held_out).unwrap();
     let bound = validation.bound(&*model.network, &description).unwrap();
     let data = digits();

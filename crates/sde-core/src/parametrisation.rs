@@ -159,6 +159,14 @@ impl Prediction {
         })
     }
 
+    /// The factor of the noised sample at a network's input: `c_in = 1/√(σ² + s² α²)` for EDM's F, 1 otherwise.
+    pub fn input_scale(self, k: Coefficients) -> f64 {
+        match self {
+            Self::Edm { sigma_data } => k.sigma.hypot(sigma_data * k.alpha).recip(),
+            _ => 1.0,
+        }
+    }
+
     /// The name as users write it.
     pub fn name(self) -> &'static str {
         match self {

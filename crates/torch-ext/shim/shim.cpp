@@ -3,6 +3,7 @@
 #include <ATen/Context.h>
 #include <ATen/TensorIterator.h>
 #include <ATen/Version.h>
+#include <ATen/autocast_mode.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/_fused_adamw.h>
@@ -200,6 +201,15 @@ int torch_ext_set_tf32(int allow) {
   return guarded([&] {
     at::globalContext().setAllowTF32CuDNN(allow != 0);
     at::globalContext().setAllowTF32CuBLAS(allow != 0);
+  });
+}
+
+// On this thread: products and convolutions of the CPU in bf16, or again in the type of their arguments.
+int torch_ext_autocast(int on) {
+  return guarded([&] {
+    at::autocast::set_autocast_dtype(at::kCPU, at::kBFloat16);
+    at::autocast::set_autocast_enabled(at::kCPU, on != 0);
+    if (on == 0) at::autocast::clear_cache();
   });
 }
 

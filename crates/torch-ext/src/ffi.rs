@@ -30,6 +30,7 @@ unsafe extern "C" {
     ) -> c_int;
     fn torch_ext_set_tf32(allow: c_int) -> c_int;
     fn torch_ext_set_deterministic(on: c_int) -> c_int;
+    fn torch_ext_autocast(on: c_int) -> c_int;
     fn torch_ext_adamw(
         parameters: *const *const c_void,
         gradients: *const *const c_void,
@@ -165,6 +166,11 @@ pub(crate) fn set_tf32(allow: bool) -> Result<()> {
 pub(crate) fn set_deterministic(on: bool) -> Result<()> {
     // SAFETY: as above.
     checked(unsafe { torch_ext_set_deterministic(on.into()) })
+}
+
+pub(crate) fn autocast(on: bool) -> Result<()> {
+    // SAFETY: as above.
+    checked(unsafe { torch_ext_autocast(on.into()) })
 }
 
 /// The five lists of one `AdamW` step, each of the same length.

@@ -106,6 +106,31 @@ pub fn deterministic(on: bool) -> Result<()> {
     ffi::set_deterministic(on)
 }
 
+/// While this lives, products and convolutions of this thread are computed in bf16 on the CPU, sums and norms in the type
+/// that they are given. Passes backward take the types of the pass forward, and end better outside.
+#[derive(Debug)]
+pub struct Bf16 {
+    /// Belongs to the thread that made it.
+    _thread: std::marker::PhantomData<*const ()>,
+}
+
+impl Bf16 {
+    /// Begins.
+    ///
+    /// # Errors
+    /// When libtorch refuses.
+    pub fn begin() -> Result<Self> {
+        ffi::autocast(true)?;
+        Ok(Self { _thread: std::marker::PhantomData })
+    }
+}
+
+impl Drop for Bf16 {
+    fn drop(&mut self) {
+        let _ = ffi::autocast(false); // a flag of this thread: nothing that could fail
+    }
+}
+
 /// Seeds the generator that libtorch draws dropout from on the CPU and on every CUDA device. It is one for the whole
 /// process: seed it before each use that must be repeatable. Its seeds have 32 bits: libtorch's Mersenne twister ignores
 /// the others.
@@ -129,6 +154,21 @@ mod tests {
     fn the_search_for_cuda_says_what_it_found() {
         let Cuda { available, message, .. } = cuda();
         assert!(available || message.contains("libtorch_cuda.so"), "{message}");
+    }
+
+    /// Within, a product has eight bits; after it, also after an early end, it is exact again.
+    #[test]
+    fn products_are_bf16_while_it_lives() {
+        let x = tch::Tensor::f_from_slice(&[1.001_f32]).unwrap().f_reshape([1, 1]).unwrap();
+        let product = || x.f_matmul(&x).unwrap();
+        let outside = product();
+        {
+            let _bf16 = Bf16::begin().unwrap();
+            assert_eq!(product().f_kind().unwrap(), tch::Kind::BFloat16);
+            assert!((product().f_double_value(&[0, 0]).unwrap() - 1.0).abs() < 1e-6);
+        }
+        assert_eq!(product().f_kind().unwrap(), tch::Kind::Float);
+        assert_eq!(product(), outside);
     }
 
     #[test]

@@ -16,6 +16,7 @@ use std::path::Path;
 use flate2::bufread::MultiGzDecoder;
 use ndarray::Array4;
 
+use super::records::{Element, Layout};
 use super::{BYTE_LEVELS, DataError, Images, byte_count, nchw};
 
 const GZIP: [u8; 2] = [0x1f, 0x8b];
@@ -37,6 +38,20 @@ pub fn images(path: impl AsRef<Path>) -> Result<Images, DataError> {
 pub fn labels(path: impl AsRef<Path>) -> Result<Vec<u8>, DataError> {
     let path = path.as_ref();
     parse_labels(Source::open(path)?)
+}
+
+/// Where the images of a file lie, and how many there are.
+pub(super) fn layout(path: &Path) -> Result<(Layout, usize), DataError> {
+    let mut source = Source::open(path)?;
+    if source.gzip {
+        let (found, expected) = ("a gzip stream".into(), "IDX without compression");
+        return Err(DataError::Kind { path: path.into(), found, expected });
+    }
+    let axes = source.header()?;
+    let [n, c, h, w] = nchw(path, &axes)?;
+    byte_count(path, &axes, 1)?;
+    let start = 4 + 4 * axes.len() as u64;
+    Ok((Layout { shape: vec![c, h, w], element: Element::U8, start, before: 0 }, n))
 }
 
 /// Whether these first bytes are those of an IDX file of any element type, or of a gzip stream.

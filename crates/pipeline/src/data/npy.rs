@@ -7,11 +7,13 @@
 //! Unsigned bytes are levels, 32- and 64-bit floats model coordinates. The text is searched for its three entries
 //! rather than parsed as Python, so no input can nest deeply enough to hurt.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::path::Path;
 
 use ndarray::{ArrayD, Dimension, IxDyn, ShapeBuilder};
 
+use super::records::{Element, Layout};
 use super::{BYTE_LEVELS, Data, DataError, Images, byte_count, nchw};
 
 const MAGIC: &[u8] = b"\x93NUMPY";
@@ -106,6 +108,42 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Npy, DataError> {
             expected: "u1 (levels), f4 or f8 (model coordinates)",
         }),
     }
+}
+
+/// The longest header that is looked for at the front of a file.
+const FRONT: u64 = 1 << 20;
+
+/// Where the samples of a file in C order lie, and how many there are.
+pub(super) fn layout(path: &Path) -> Result<(Layout, usize), DataError> {
+    let mut front = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(FRONT).read_to_end(&mut front));
+    read.map_err(|cause| DataError::io(path, cause))?;
+    let (text, body) = split_header(path, &front)?;
+    let header = Header::parse(path, text)?;
+    let element = match header.descr {
+        "|u1" | "<u1" | ">u1" | "u1" => Element::U8,
+        "<f8" | ">f8" => Element::F64 { big: header.descr.starts_with('>') },
+        "<f4" | ">f4" => Element::F32 { big: header.descr.starts_with('>') },
+        descr => {
+            let found = format!("elements of dtype {:?}", beginning(descr));
+            let expected = "u1 (levels), f4 or f8 (model coordinates)";
+            return Err(DataError::Kind { path: path.into(), found, expected });
+        }
+    };
+    let (n, shape) = match *header.shape {
+        _ if header.fortran_order => {
+            let (found, expected) = ("an array in Fortran order".into(), "one in C order");
+            return Err(DataError::Kind { path: path.into(), found, expected });
+        }
+        [n, d] if element != Element::U8 && n > 0 && d > 0 => (n, vec![d]),
+        _ => {
+            let [n, c, h, w] = nchw(path, &header.shape)?;
+            (n, vec![c, h, w])
+        }
+    };
+    byte_count(path, &header.shape, 8)?;
+    let start = (front.len() - body.len()) as u64;
+    Ok((Layout { shape, element, start, before: 0 }, n))
 }
 
 /// The text of the header and the elements after it.

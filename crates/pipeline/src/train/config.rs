@@ -14,7 +14,7 @@
 //! label = "c-noise"
 //! t_min = 1e-5
 //!
-//! [network]                          # the keys of a diffusers UNet2DModel
+//! [network]                          # the keys of a diffusers UNet2DModel, or those of an Mlp
 //! block_out_channels = [32, 64]
 //! …
 //!
@@ -22,8 +22,13 @@
 //! steps = 10000
 //! …
 //! ```
+//!
+//! Keys without a default are scientific choices or sizes; those with one leave something out when they are absent.
 
-use std::path::{Path, PathBuf};
+mod check;
+mod file;
+
+use std::path::PathBuf;
 
 use models::{Architecture, Description, Forward, Label, UNetConfig};
 use score_match::{TimeLaw, Weighting};
@@ -32,12 +37,13 @@ use serde::{Deserialize, Serialize};
 
 use super::error::{Result, TrainError};
 use super::examples::Examples;
+use super::rate::Schedule;
 
 /// A training run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainConfig {
-    /// The folder of the run: its state, its model, its record.
+    /// The folder of the run: its states, its model, its record.
     pub out: PathBuf,
     /// Key of every random number.
     pub seed: u64,
@@ -47,6 +53,9 @@ pub struct TrainConfig {
     pub model: ModelConfig,
     /// The loss and its minimisation.
     pub training: Training,
+    /// What is saved and shown, and when.
+    #[serde(default, skip_serializing_if = "Keep::is_default")]
+    pub keep: Keep,
     /// The network; channels and size are those of the data.
     pub network: Architecture,
     /// Whether to go on from a saved state that was made with another configuration.
@@ -55,7 +64,7 @@ pub struct TrainConfig {
 }
 
 /// Where the data are.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataConfig {
     /// The images to fit.
@@ -65,6 +74,49 @@ pub struct DataConfig {
     /// Levels of integer data, where the file cannot say that they are fewer than 256.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub levels: Option<u32>,
+    /// Classes of the images to fit, a file of one byte for each; digits and CIFAR-10 have theirs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub train_labels: Option<PathBuf>,
+    /// Classes of the images to choose by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation_labels: Option<PathBuf>,
+    /// Mirrors half of the images that a step sees, left to right.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub flip: bool,
+    /// Reads images when a step needs them, so that memory does not grow with their number.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub stream: bool,
+    /// How a folder of pictures is read: below it too, cut and resized to one size.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pictures: Option<Pictures>,
+}
+
+/// How a folder of pictures of many sizes becomes images of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pictures {
+    /// Side of the square that is cut from the middle and resized.
+    pub size: u32,
+    /// 1: grey, 3: colour; the others are converted.
+    pub channels: u8,
+    /// What becomes of a picture that cannot be read.
+    pub broken: Broken,
+}
+
+impl From<Pictures> for crate::data::pictures::Square {
+    fn from(Pictures { size, channels, broken }: Pictures) -> Self {
+        Self { size, channels, skip: broken == Broken::Skip }
+    }
+}
+
+/// What becomes of a picture that cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Broken {
+    /// The run does not begin.
+    Refuse,
+    /// It is named and left out.
+    Skip,
 }
 
 /// What the network is to say, about which process.
@@ -89,22 +141,43 @@ pub struct Training {
     pub steps: u64,
     /// Images of one step.
     pub batch: usize,
-    /// The largest step size; it rises over `warmup` steps and falls to 0 as a half cosine.
+    /// Parts of a batch that go through the network one after another, to save memory; they divide it.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub accumulate: usize,
+    /// The largest step size.
     pub learning_rate: f64,
-    /// Steps of the rise.
+    /// Steps in which it is reached, along a line from 0.
     pub warmup: u64,
-    /// `(β₁, β₂)` of `AdamW`.
+    /// How it falls afterwards.
+    #[serde(default)]
+    pub schedule: Schedule,
+    /// Arithmetic of products and convolutions; weights, averages and moments are f32.
+    #[serde(default)]
+    pub dtype: Dtype,
+    /// The optimiser.
+    #[serde(default)]
+    pub optimiser: Optimiser,
+    /// `(β₁, β₂)` of the optimiser.
     pub betas: (f64, f64),
-    /// w of `AdamW`.
+    /// w of the optimiser.
     pub weight_decay: f64,
     /// The largest norm of the gradient.
     pub clip: f64,
-    /// δ of the average of weights.
-    pub ema: f64,
+    /// The average of weights.
+    pub ema: Averages,
     /// The weight of the squared residual.
     pub weighting: Weighting,
     /// The law of the times.
     pub times: TimeLaw,
+    /// Whether the density of the times is divided out of the loss, (M3), or part of it, as EDM means it.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub divide_by_law: bool,
+    /// Learns the logarithm of the loss at each noise level with the network, and divides by it, (M7).
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub learned_weight: bool,
+    /// The part of the batch that is shown without its class, as the last one of the table.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub label_dropout: f64,
     /// Steps between two looks at the validation data.
     pub validate_every: u64,
     /// Steps between two saved states.
@@ -113,80 +186,100 @@ pub struct Training {
     pub report_every: u64,
 }
 
+/// Arithmetic of products and convolutions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Dtype {
+    /// 24 bits of mantissa.
+    #[default]
+    F32,
+    /// 8 bits, where the processor has units for them a few times as fast.
+    Bf16,
+}
+
+/// The optimiser.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Optimiser {
+    /// Weight decay beside the gradient (Loshchilov and Hutter 2019).
+    #[default]
+    Adamw,
+    /// Weight decay in the gradient, as a square of the weights in the loss (Kingma and Ba 2015).
+    Adam,
+}
+
+/// The averages of weights that a run keeps.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged, deny_unknown_fields)]
+pub enum Averages {
+    /// δ of an exponential average with a warm-up.
+    Decay(f64),
+    /// Power-function averages, from which one of another width is made when the run is over.
+    Power {
+        /// Widths of the two averages that are kept, as parts of the run.
+        power: [f64; 2],
+        /// Widths among which the bound on the validation data chooses in the end.
+        post_hoc: Vec<f64>,
+    },
+}
+
+/// What is saved and shown, and when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Keep {
+    /// Saved states, the latest ones.
+    pub states: usize,
+    /// Steps between two states that stay for ever.
+    pub milestone_every: Option<u64>,
+    /// Steps between two grids of samples.
+    pub sample_every: Option<u64>,
+    /// Samples of a grid.
+    pub samples: usize,
+    /// Threads that make batches while the network learns.
+    pub threads: usize,
+}
+
+impl Default for Keep {
+    fn default() -> Self {
+        Self { states: 2, milestone_every: None, sample_every: None, samples: 64, threads: 1 }
+    }
+}
+
+impl Keep {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+fn one() -> usize {
+    1
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_one(n: &usize) -> bool {
+    *n == 1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_true(b: &bool) -> bool {
+    *b
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_false(b: &bool) -> bool {
+    !*b
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_zero(x: &f64) -> bool {
+    *x == 0.0
+}
+
 impl TrainConfig {
-    /// Reads a TOML file and then `set`, entries `key.of.it=value` that win.
-    ///
-    /// # Errors
-    /// A file that cannot be read, an unknown key, an entry out of range.
-    pub fn read(path: &Path, set: &[String]) -> Result<Self> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| TrainError::File { path: path.into(), source })?;
-        let wrong =
-            |e: toml::de::Error| TrainError::Config { path: path.into(), what: one_line(&e) };
-        let mut table: toml::Table = text.parse().map_err(wrong)?;
-        set.iter().try_for_each(|entry| replace(&mut table, entry))?;
-        let config: Self = table.try_into().map_err(wrong)?;
-        config.check()?;
-        Ok(config)
-    }
-
-    fn check(&self) -> Result<()> {
-        let t = &self.training;
-        if let Architecture::UNet2DModel(unet) = &self.network
-            && let Some((key, value)) = unet.others.iter().next()
-        {
-            let (key, found) = (format!("network.{key}"), value.to_string());
-            return Err(TrainError::Entry {
-                key,
-                found,
-                expected: "a key of a UNet2DModel".into(),
-            });
-        }
-        let rules = [
-            ("training.steps", t.steps as f64, t.steps > 0),
-            ("training.batch", t.batch as f64, t.batch > 0),
-            ("training.learning_rate", t.learning_rate, t.learning_rate > 0.0),
-            ("training.clip", t.clip, t.clip > 0.0),
-            ("training.validate_every", t.validate_every as f64, t.validate_every > 0),
-            ("training.checkpoint_every", t.checkpoint_every as f64, t.checkpoint_every > 0),
-            ("training.report_every", t.report_every as f64, t.report_every > 0),
-        ];
-        let part = |x: f64| (0.0..1.0).contains(&x);
-        let parts = [
-            ("training.betas", t.betas.0, part(t.betas.0)),
-            ("training.betas", t.betas.1, part(t.betas.1)),
-            ("training.ema", t.ema, part(t.ema)),
-            ("training.weight_decay", t.weight_decay, part(t.weight_decay)),
-        ];
-        if let Some((key, found, _)) = parts.iter().find(|(_, _, ok)| !ok) {
-            let (key, found) = ((*key).into(), found.to_string());
-            return Err(TrainError::Entry {
-                key,
-                found,
-                expected: "a number from 0 to below 1".into(),
-            });
-        }
-        match rules.iter().find(|(_, value, ok)| !(value.is_finite() && *ok)) {
-            Some((key, found, _)) => {
-                let (key, found) = ((*key).into(), found.to_string());
-                Err(TrainError::Entry { key, found, expected: "a positive number".into() })
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// The text of the file, without `out`: what a run is, wherever it lies.
-    ///
-    /// # Errors
-    /// None for finite numbers.
-    pub fn identity(&self) -> Result<String> {
-        let wrong = |e: toml::ser::Error| TrainError::Config {
-            path: self.out.clone(),
-            what: e.to_string(),
-        };
-        toml::to_string(&Self { out: PathBuf::new(), ..self.clone() }).map_err(wrong)
-    }
-
     /// Where the model of the best validation bound is.
     pub fn model_folder(&self) -> PathBuf {
         self.out.join("model")
@@ -208,60 +301,52 @@ impl TrainConfig {
     /// The network, with the channels and the size of the data.
     ///
     /// # Errors
-    /// A configuration that is not built.
-    pub fn architecture(&self, [channels, height, width]: [i64; 3]) -> Result<Architecture> {
-        let sample_size = Some(if height == width {
-            models::unet::config::Size::Square(height)
-        } else {
-            models::unet::config::Size::Rectangle([height, width])
-        });
-        let config = match self.network.clone() {
-            Architecture::UNet2DModel(network) => Architecture::from(UNetConfig {
-                in_channels: channels,
-                out_channels: channels,
-                sample_size,
-                ..network
-            }),
-            other => other,
+    /// A configuration that is not built; data of another shape than it takes.
+    pub fn architecture(&self, shape: &[i64]) -> Result<Architecture> {
+        let config: Architecture = match (self.network.clone(), shape) {
+            (Architecture::UNet2DModel(network), &[channels, height, width]) => {
+                let size = if height == width {
+                    models::unet::config::Size::Square(height)
+                } else {
+                    models::unet::config::Size::Rectangle([height, width])
+                };
+                let (in_channels, out_channels, sample_size) = (channels, channels, Some(size));
+                UNetConfig { in_channels, out_channels, sample_size, ..network }.into()
+            }
+            (network, _) if network.sample_shape().as_deref() == Some(shape) => network,
+            (network, _) => {
+                let found = format!("an {} for samples of the shape {shape:?}", network.name());
+                let expected = network.sample_shape().map_or_else(
+                    || "images [C, H, W]".into(),
+                    |shape| format!("samples of the shape {shape:?}, as its configuration says"),
+                );
+                return Err(TrainError::Entry { key: "network".into(), found, expected });
+            }
         };
         Ok(Architecture::parse(&config.to_json()?)?)
+    }
+
+    /// Classes that the network can be told, the one for none among them.
+    fn class_rows(&self) -> Option<i64> {
+        match &self.network {
+            Architecture::UNet2DModel(network) => network.num_class_embeds,
+            Architecture::NCSNpp(_) => None,
+            Architecture::SongUNet(network) => Some(network.label_dim + 1).filter(|&n| n > 1),
+            Architecture::DhariwalUNet(network) => Some(network.label_dim + 1).filter(|&n| n > 1),
+            Architecture::DiT(network) => Some(network.num_classes + 1).filter(|&n| n > 1),
+            Architecture::Mlp(network) => network.classes,
+        }
+    }
+
+    /// Classes of the data that the network can be told; the one for none is not among them.
+    pub fn classes(&self) -> Option<i64> {
+        let rows = self.class_rows()?;
+        Some(if self.training.label_dropout > 0.0 { rows - 1 } else { rows })
     }
 
     /// The step size of step k.
     pub fn rate(&self, k: u64) -> f64 {
         let t = &self.training;
-        let rise = (k as f64 / t.warmup.max(1) as f64).min(1.0);
-        let gone =
-            k.saturating_sub(t.warmup) as f64 / t.steps.saturating_sub(t.warmup).max(1) as f64;
-        t.learning_rate * rise * 0.5 * (1.0 + (std::f64::consts::PI * gone.min(1.0)).cos())
+        t.learning_rate * t.schedule.at(k, t.warmup, t.steps)
     }
-}
-
-/// `a.b.c=value`: a TOML value, or a word.
-fn replace(table: &mut toml::Table, entry: &str) -> Result<()> {
-    let wrong = |found: &str| TrainError::Entry {
-        key: "--set".into(),
-        found: found.into(),
-        expected: "key.of.the.file=value".into(),
-    };
-    let (key, value) = entry.split_once('=').ok_or_else(|| wrong(entry))?;
-    let parsed: Option<toml::Table> = format!("v = {value}").parse().ok();
-    let value = parsed.and_then(|mut t| t.remove("v")).unwrap_or_else(|| value.into());
-    let (path, last) = key.rsplit_once('.').unwrap_or(("", key));
-    let mut place = table;
-    for part in path.split('.').filter(|part| !part.is_empty()) {
-        let inner = place.entry(part).or_insert_with(|| toml::Table::new().into());
-        place = inner.as_table_mut().ok_or_else(|| wrong(entry))?;
-    }
-    place.insert(last.into(), value);
-    Ok(())
-}
-
-/// A parser's message on one line, with its place.
-fn one_line(error: &toml::de::Error) -> String {
-    let text = error.to_string();
-    let place = text.lines().next().filter(|line| line.contains("line")).unwrap_or_default();
-    let place = place.trim_start_matches("TOML parse error ");
-    let message = error.message().split_whitespace().collect::<Vec<_>>().join(" ");
-    if place.is_empty() { message } else { format!("{message} ({place})") }
 }

@@ -62,6 +62,28 @@ pub enum TrainError {
         /// Where the state is.
         folder: PathBuf,
     },
+    /// Saved states of which none can be loaded.
+    #[error("{folder} holds no state that can be loaded: {what}; remove the folder to begin anew")]
+    NoState {
+        /// The folder.
+        folder: PathBuf,
+        /// What is wrong with the oldest one.
+        what: String,
+    },
+    /// A law in the plane that has no such name.
+    #[error("{key}: {what}")]
+    Law {
+        /// What the configuration says.
+        key: String,
+        /// What was found and what was expected.
+        what: String,
+    },
+    /// A thread that makes batches has ended.
+    #[error("the thread that makes batches ended at step {step}")]
+    Thread {
+        /// The step that was waited for.
+        step: u64,
+    },
     /// A validation bound that is not finite.
     #[error("step {step}: the bound on the validation data is {bound}, expected a finite number")]
     Bound {
@@ -76,6 +98,15 @@ pub enum TrainError {
     /// The network, its files, libtorch.
     #[error(transparent)]
     Model(#[from] models::Error),
+    /// Samples that cannot be drawn.
+    #[error(transparent)]
+    Network(#[from] crate::network::Error),
+    /// A picture that cannot be drawn.
+    #[error(transparent)]
+    Plot(#[from] crate::plot::PlotError),
+    /// A picture that cannot be written.
+    #[error(transparent)]
+    Output(#[from] crate::output::OutputError),
     /// The mathematics below.
     #[error(transparent)]
     Core(#[from] sde_core::Error),

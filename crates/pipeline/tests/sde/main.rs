@@ -16,6 +16,7 @@ use pipeline::output::{write_npy, write_safetensors};
 use serde_json::Value;
 use tempfile::TempDir;
 
+mod compare;
 mod edit;
 mod eval;
 mod flow;

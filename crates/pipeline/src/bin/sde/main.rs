@@ -6,9 +6,10 @@
 //! * [`parts`]: runs in chunks; [`page`]: results as a page;
 //! * [`process`], [`scheduler`], [`solver`], [`ode`], [`data`]: what flags name;
 //! * [`sample`] with its `edit` and `inpaint`, [`likelihood`], [`flow`], [`interpolate`], [`eval`], [`train`], [`info`], [`verify`],
-//!   [`bench`]: the commands.
+//!   [`compare`], [`bench`]: the commands.
 
 mod bench;
+mod compare;
 mod data;
 mod eval;
 mod flags;
@@ -62,6 +63,8 @@ enum Command {
     Eval(eval::EvalFlags),
     /// Trains a network.
     Train(train::TrainFlags),
+    /// Measures how far samples are from data.
+    Compare(compare::CompareFlags),
     /// Carries data to their latents along the probability-flow ODE.
     Encode(flow::EncodeFlags),
     /// Carries latents to data along the probability-flow ODE.
@@ -92,6 +95,7 @@ fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
         Command::Likelihood(flags) => likelihood::run(flags, &cli.common),
         Command::Eval(flags) => eval::run(flags, &cli.common),
         Command::Train(flags) => train::run(flags, &cli.common),
+        Command::Compare(flags) => compare::run(flags, &cli.common),
         Command::Encode(flags) => flow::encode(flags, &cli.common),
         Command::Decode(flags) => flow::decode(flags, &cli.common),
         Command::Interpolate(flags) => interpolate::run(flags, &cli.common),

@@ -1,13 +1,18 @@
 //! `sde train`: a network from a TOML file, from where it stopped.
 
 use std::error::Error;
+use std::io::IsTerminal;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
+use indicatif::{ProgressBar, ProgressStyle};
 use pipeline::cli::Usage;
 use pipeline::models::tch::Device;
 use pipeline::models::torch_ext::runtime;
-use pipeline::train::{Progress, TrainConfig, train};
+use pipeline::train::{Event, Progress, TrainConfig, train};
 use serde::Serialize;
+use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::flags::Common;
 use crate::session::Session;
@@ -16,7 +21,8 @@ use crate::session::Session;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 The same command goes on where a run stopped, at whatever moment, and ends with the same weights (on a CPU with as many \
-threads). OUT/model is the model with the best bound on the validation data; OUT/metrics.jsonl the record.
+threads). Ctrl-C and SIGTERM save the state first. OUT/model is the model with the best bound on the validation data; \
+OUT/metrics.jsonl the record, OUT/loss.png its picture, and `tensorboard --logdir OUT` shows it too.
 
 Example: sde train assets/digits-unet/train.toml --set training.steps=2000 --set out=runs/short")]
 pub(crate) struct TrainFlags {
@@ -36,6 +42,7 @@ struct Body {
     out: PathBuf,
     model: PathBuf,
     began: u64,
+    step: u64,
     steps: u64,
     best_step: Option<u64>,
     best_bound: Option<f64>,
@@ -69,17 +76,31 @@ pub(crate) fn run(flags: &TrainFlags, common: &Common) -> Result<(), Box<dyn Err
         config.training.steps,
         runtime::threads()
     ));
-    let outcome = train(&config, &mut |progress| session.say(&line(progress)))?;
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // a second signal ends the program at once, as the first would have
+        signal_hook::flag::register_conditional_default(signal, Arc::clone(&stop))?;
+        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+    }
+    let watcher = Watcher::new(&session, config.training.steps);
+    let outcome = train(&config, &stop, &mut |event| watcher.show(&event))?;
+    watcher.finish();
     let best = outcome.best.map_or_else(String::new, |(step, bound)| {
         format!(": the bound on the validation data is {bound:.4} after step {step}")
     });
     let from =
         if outcome.began > 0 { format!(", from step {}", outcome.began) } else { String::new() };
-    let text = format!("trained{from}; wrote {}{best}\n", outcome.model.display());
+    let text = if outcome.step < config.training.steps {
+        let (step, steps) = (outcome.step, config.training.steps);
+        format!("stopped after step {step} of {steps}{from}; the same command goes on from there\n")
+    } else {
+        format!("trained{from}; wrote {}{best}\n", outcome.model.display())
+    };
     let body = Body {
         out: config.out,
         model: outcome.model,
         began: outcome.began,
+        step: outcome.step,
         steps: config.training.steps,
         best_step: outcome.best.map(|best| best.0),
         best_bound: outcome.best.map(|best| best.1),
@@ -87,13 +108,58 @@ pub(crate) fn run(flags: &TrainFlags, common: &Common) -> Result<(), Box<dyn Err
     session.report(&body, &text)
 }
 
+/// What a person sees: a bar on a terminal, a line for each report elsewhere.
+struct Watcher<'a> {
+    session: &'a Session<'a>,
+    bar: Option<ProgressBar>,
+}
+
+impl<'a> Watcher<'a> {
+    fn new(session: &'a Session<'a>, steps: u64) -> Self {
+        let shown = !session.common.quiet && std::io::stderr().is_terminal();
+        let bar = shown.then(|| {
+            let bar = ProgressBar::new(steps);
+            let style = ProgressStyle::with_template("{pos}/{len} {bar:30} {eta} left  {msg}");
+            style.map_or(bar.clone(), |style| bar.clone().with_style(style))
+        });
+        Self { session, bar }
+    }
+
+    fn show(&self, event: &Event) {
+        match (event, &self.bar) {
+            (Event::Step { step, .. }, Some(bar)) => bar.set_position(*step),
+            (Event::Step { .. }, None) => {}
+            (Event::Report(progress), Some(bar)) => {
+                bar.set_message(numbers(progress));
+                if progress.validation.is_some() {
+                    bar.suspend(|| self.session.say(&line(progress)));
+                }
+            }
+            (Event::Report(progress), None) => self.session.say(&line(progress)),
+            (Event::Note(text), Some(bar)) => bar.suspend(|| self.session.say(text)),
+            (Event::Note(text), None) => self.session.say(text),
+        }
+    }
+
+    fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// The numbers of a report.
+fn numbers(p: &Progress) -> String {
+    format!(
+        "loss {:.4}  gradient {:.3}  rate {:.2e}  {:.0} images/s",
+        p.loss, p.gradient, p.rate, p.speed
+    )
+}
+
 /// One report on one line.
 fn line(p: &Progress) -> String {
     let bound = p.validation.map_or_else(String::new, |(bound, best)| {
         format!("  validation bound {bound:.4} (best {best:.4})")
     });
-    format!(
-        "step {} of {}  loss {:.4}  gradient {:.3}  rate {:.2e}  {:.0} images/s{bound}",
-        p.step, p.steps, p.loss, p.gradient, p.rate, p.speed
-    )
+    format!("step {} of {}  {}{bound}", p.step, p.steps, numbers(p))
 }

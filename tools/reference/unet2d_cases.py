@@ -1,7 +1,7 @@
 """Writes small UNet2DModel checkpoints of every kind with the reference library's output and product with its Jacobian.
 
 usage: python3 tools/reference/unet2d_cases.py fixtures/unet2d
-needs: torch 2.11.0, diffusers 0.42.1, safetensors
+needs: torch 2.12.1, diffusers 0.42.1, safetensors
 
 Weights are random, biases and norms too, so that no term is hidden by a zero. A case is a directory as diffusers writes
 it, with `reference.safetensors`: sample, timestep, class_labels (where there are classes), vjp_vector; output, vjp.

@@ -125,7 +125,7 @@ impl Batch {
     }
 
     /// The sum over everything but the rows, on the host: one device read.
-    fn row_sums(x: &Tensor) -> Result<Vec<f64>> {
+    pub(crate) fn row_sums(x: &Tensor) -> Result<Vec<f64>> {
         host(&over_rows(x)?)
     }
 }

@@ -14,9 +14,9 @@ use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 use crate::error::{Error, Result};
-use crate::layers::{Linear, attend, bound, waves};
+use crate::layers::{Linear, attend, bound, leaving, waves};
 use crate::network::{Input, Network};
-use crate::parameters::{Builder, Init};
+use crate::parameters::{Builder, Init, Place};
 
 /// The configuration of a transformer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -176,6 +176,7 @@ fn modulated(z: &Tensor, shift: &Tensor, scale: &Tensor) -> Result<Tensor> {
 pub struct Dit {
     config: DitConfig,
     patches: (Tensor, Tensor),
+    place: Place,
     position: Tensor,
     time: (Linear, Linear),
     classes: Option<Tensor>,
@@ -195,7 +196,8 @@ impl Dit {
         let init = bound(c * p * p);
         let zero = Init::Constant(0.0);
         let table = |n| {
-            b.tensor("y_embedder.embedding_table.weight".into(), &[n + 1, d], Init::Normal(0.02))
+            let name = "y_embedder.embedding_table.weight".to_owned();
+            b.precisely(|b| b.tensor(name, &[n + 1, d], Init::Normal(0.02)))
         };
         let classes = Some(config.num_classes).filter(|&n| n > 0).map(table).transpose()?;
         let blocks = (0..config.depth).map(|i| Block::new(b, config, i)).collect::<Result<_>>()?;
@@ -210,10 +212,11 @@ impl Dit {
                 &[1, count, d],
                 Init::Position(config.patches()),
             )?,
-            time: (
-                Linear::new(b, "t_embedder.mlp.0", FREQUENCIES, d)?,
-                Linear::new(b, "t_embedder.mlp.2", d, d)?,
-            ),
+            place: b.place(),
+            time: b.precisely(|b| {
+                let first = Linear::new(b, "t_embedder.mlp.0", FREQUENCIES, d)?;
+                Ok((first, Linear::new(b, "t_embedder.mlp.2", d, d)?))
+            })?,
             classes,
             blocks,
             modulation: Linear::begin(b, "final_layer.adaLN_modulation.1", (d, 2 * d), zero)?,
@@ -261,14 +264,15 @@ impl Network for Dit {
             return Err(Error::Shape { what: "the network's input", found, expected });
         }
         let (p, (weight, bias)) = (self.config.patch_size, &self.patches);
-        let z = input.x.f_conv2d(weight, Some(bias), [p, p], [0, 0], [1, 1], 1)?;
+        let x = input.x.f_to_kind(self.place.kind)?;
+        let z = x.f_conv2d(weight, Some(bias), [p, p], [0, 0], [1, 1], 1)?;
         let mut z = z.f_flatten(2, -1)?.f_transpose(1, 2)?.f_add(&self.position)?;
-        let e = self.embedding(&input)?.f_silu()?;
+        let e = self.embedding(&input)?.f_silu()?.f_to_kind(self.place.kind)?;
         for block in &self.blocks {
             z = block.forward(&z, &e)?;
         }
         let m = self.modulation.forward(&e)?.f_unsqueeze(1)?.f_chunk(2, -1)?;
-        self.unpatched(&self.output.forward(&modulated(&z, &m[0], &m[1])?)?)
+        leaving(&self.unpatched(&self.output.forward(&modulated(&z, &m[0], &m[1])?)?)?)
     }
 
     fn classes(&self) -> Option<i64> {

@@ -7,14 +7,17 @@
 mod attention;
 pub(crate) mod fir;
 pub(crate) mod resnet;
+mod twice;
 
 use serde::{Deserialize, Serialize};
-use tch::Tensor;
+use tch::{Kind, Tensor};
+use torch_ext::packed::PackedConvolution;
 
-pub(crate) use attention::{Heads, Packed, attend};
+pub(crate) use attention::{Heads, Packed};
+pub(crate) use twice::{attend, twice_differentiable};
 
 use crate::error::{Error, Result};
-use crate::parameters::{Builder, Init};
+use crate::parameters::{Builder, Init, Place};
 
 /// `1/√fan_in`.
 pub(crate) fn bound(fan_in: i64) -> Init {
@@ -24,12 +27,14 @@ pub(crate) fn bound(fan_in: i64) -> Init {
 /// A convolution with as many pixels around as it needs to keep the size (stride 1).
 #[derive(Debug)]
 pub(crate) struct Conv {
-    pub(crate) weight: Tensor,
-    pub(crate) bias: Tensor,
-    pub(crate) stride: i64,
-    pub(crate) padding: i64,
+    weight: Tensor,
+    bias: Tensor,
+    stride: i64,
+    padding: i64,
     /// Whether the weight is the matrix `[C_in, C_out]` of a linear map between channels.
-    pub(crate) matrix: bool,
+    matrix: bool,
+    /// For evaluations without gradients.
+    packed: Option<PackedConvolution>,
 }
 
 impl Conv {
@@ -39,39 +44,35 @@ impl Conv {
         channels: (i64, i64),
         kernel: i64,
     ) -> Result<Self> {
-        let (cin, _) = channels;
-        Self::begin(b, name, channels, kernel, bound(cin * kernel * kernel))
+        Self::strided(b, name, channels, (kernel, 1, kernel / 2))
     }
 
-    /// With another law of its first weights.
-    pub(crate) fn begin(
+    /// With a kernel, a stride and a padding of its own.
+    pub(crate) fn strided(
         b: &mut Builder<'_>,
         name: &str,
         (cin, cout): (i64, i64),
-        kernel: i64,
-        init: Init,
+        (kernel, stride, padding): (i64, i64, i64),
     ) -> Result<Self> {
-        Ok(Self {
-            weight: b.tensor(format!("{name}.weight"), &[cout, cin, kernel, kernel], init)?,
-            bias: b.tensor(format!("{name}.bias"), &[cout], init)?,
-            stride: 1,
-            padding: kernel / 2,
-            matrix: false,
-        })
+        let init = bound(cin * kernel * kernel);
+        let weight = b.tensor(format!("{name}.weight"), &[cout, cin, kernel, kernel], init)?;
+        let bias = b.tensor(format!("{name}.bias"), &[cout], init)?;
+        let packs = b.place().packed && weight.defined();
+        let packed = packs.then(|| PackedConvolution::new(&weight, &bias, padding, stride));
+        Ok(Self { weight, bias, stride, padding, matrix: false, packed: packed.transpose()? })
     }
 
     /// A linear map of the channels, stored as a matrix `W` and a vector `b`.
     pub(crate) fn matrix(b: &mut Builder<'_>, name: &str, (cin, cout): (i64, i64)) -> Result<Self> {
-        Ok(Self {
-            weight: b.tensor(format!("{name}.W"), &[cin, cout], bound(cin))?,
-            bias: b.tensor(format!("{name}.b"), &[cout], Init::Constant(0.0))?,
-            stride: 1,
-            padding: 0,
-            matrix: true,
-        })
+        let weight = b.tensor(format!("{name}.W"), &[cin, cout], bound(cin))?;
+        let bias = b.tensor(format!("{name}.b"), &[cout], Init::Constant(0.0))?;
+        Ok(Self { weight, bias, stride: 1, padding: 0, matrix: true, packed: None })
     }
 
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        if let Some(packed) = self.packed_for(x) {
+            return Ok(packed.forward(x, None)?);
+        }
         let (s, p) = (self.stride, self.padding);
         let weight = if self.matrix {
             &self.weight.f_transpose(0, 1)?.f_unsqueeze(-1)?.f_unsqueeze(-1)?
@@ -79,6 +80,20 @@ impl Conv {
             &self.weight
         };
         Ok(x.f_conv2d(weight, Some(&self.bias), [s, s], [p, p], [1, 1], 1)?)
+    }
+
+    /// The output plus `other`, which has its shape.
+    pub(crate) fn forward_onto(&self, x: &Tensor, other: &Tensor) -> Result<Tensor> {
+        match self.packed_for(x).filter(|_| !other.requires_grad()) {
+            Some(packed) => Ok(packed.forward(x, Some(other))?),
+            None => Ok(other.f_add(&self.forward(x)?)?),
+        }
+    }
+
+    /// The packed weight, where no gradient is asked for.
+    fn packed_for(&self, x: &Tensor) -> Option<&PackedConvolution> {
+        let graph = x.requires_grad() || self.weight.requires_grad();
+        self.packed.as_ref().filter(|_| !graph)
     }
 }
 
@@ -205,6 +220,22 @@ pub(crate) fn dropped(x: Tensor, p: f64, train: bool) -> Result<Tensor> {
 /// `2x − 1`.
 pub(crate) fn centred(x: &Tensor) -> Result<Tensor> {
     Ok(x.f_mul(&Tensor::from(2.0))?.f_sub(&Tensor::from(1.0))?)
+}
+
+/// The same image with the channels of a pixel together in memory.
+pub(crate) fn channels_last(x: &Tensor) -> Result<Tensor> {
+    Ok(x.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_permute([0, 3, 1, 2])?)
+}
+
+/// An input in the arithmetic and the layout of a network.
+pub(crate) fn entering(x: &Tensor, place: Place) -> Result<Tensor> {
+    let x = x.f_to_kind(place.kind)?;
+    if place.channels_last { channels_last(&x) } else { Ok(x) }
+}
+
+/// An output in f32.
+pub(crate) fn leaving(y: &Tensor) -> Result<Tensor> {
+    Ok(y.f_to_kind(Kind::Float)?)
 }
 
 /// Each pixel four times.

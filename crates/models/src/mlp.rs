@@ -8,10 +8,10 @@
 //! W' begins at 0, so that before training the network says 0 and the loss is that of the prior.
 
 use serde::{Deserialize, Serialize};
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use crate::error::{Error, Result};
-use crate::layers::{Linear, dropped, waves};
+use crate::layers::{Linear, dropped, leaving, waves};
 use crate::network::{Input, Network};
 use crate::parameters::{Builder, Init};
 
@@ -130,6 +130,7 @@ impl Block {
 #[derive(Debug)]
 pub struct Mlp {
     config: MlpConfig,
+    kind: Kind,
     frequencies: Tensor,
     time: (Linear, Linear),
     classes: Option<Tensor>,
@@ -147,16 +148,20 @@ impl Mlp {
     pub fn new(config: &MlpConfig, b: &mut Builder<'_>) -> Result<Self> {
         config.check()?;
         let (w, n) = (config.width, config.frequencies);
-        let table = |rows| b.tensor("class.weight".into(), &[rows, w], Init::Normal(1.0));
+        let table =
+            |rows| b.precisely(|b| b.tensor("class.weight".into(), &[rows, w], Init::Normal(1.0)));
         let classes = config.classes.map(table).transpose()?;
         let blocks = (0..config.blocks).map(|i| Block::new(b, &format!("blocks.{i}"), w));
         let blocks = blocks.collect::<Result<_>>()?;
         Ok(Self {
-            frequencies: b.frozen("time.frequencies".into(), &[n], Init::Normal(config.scale))?,
-            time: (
-                Linear::new(b, "time.linear_1", 2 * n, w)?,
-                Linear::new(b, "time.linear_2", w, w)?,
-            ),
+            kind: b.place().kind,
+            frequencies: b.precisely(|b| {
+                b.frozen("time.frequencies".into(), &[n], Init::Normal(config.scale))
+            })?,
+            time: b.precisely(|b| {
+                let first = Linear::new(b, "time.linear_1", 2 * n, w)?;
+                Ok((first, Linear::new(b, "time.linear_2", w, w)?))
+            })?,
             classes,
             input: Linear::new(b, "input", config.dimension, w)?,
             blocks,
@@ -189,12 +194,12 @@ impl Network for Mlp {
             let expected = format!("[B, {d}]");
             return Err(Error::Shape { what: "the network's input", found, expected });
         }
-        let e = self.embedding(&input)?;
-        let mut h = self.input.forward(input.x)?;
+        let e = self.embedding(&input)?.f_to_kind(self.kind)?;
+        let mut h = self.input.forward(&input.x.f_to_kind(self.kind)?)?;
         for block in &self.blocks {
             h = block.forward(&h, &e, self.config.dropout, input.train)?;
         }
-        self.output.forward(&self.norm.forward(&h)?.f_silu()?)
+        leaving(&self.output.forward(&self.norm.forward(&h)?.f_silu()?)?)
     }
 
     fn classes(&self) -> Option<i64> {

@@ -24,7 +24,7 @@ use crate::description::Description;
 use crate::error::{Error, Result};
 use crate::names::by_current;
 use crate::network::Network;
-use crate::parameters::Parameters;
+use crate::parameters::{Parameters, Place};
 use crate::report::Mismatch;
 use crate::script::Script;
 
@@ -114,6 +114,22 @@ impl Model {
         let parameters = script.parameters()?;
         let description = Some(description);
         Ok(Self { network: Box::new(script), architecture: None, parameters, description })
+    }
+
+    /// The same network in another arithmetic, layout or place, for evaluation.
+    ///
+    /// # Errors
+    /// A TorchScript network, which keeps the arithmetic that it was saved in; no memory.
+    pub fn placed(self, place: Place) -> Result<Self> {
+        let Some(architecture) = self.architecture else {
+            return Err(Error::Config {
+                key: "the arithmetic".into(),
+                found: format!("{:?}", place.kind),
+                expected: "that in which the TorchScript network was saved".into(),
+            });
+        };
+        let parameters = self.parameters.placed(&architecture.layout()?, place)?;
+        Self::new(architecture, parameters, self.description)
     }
 
     /// Channels (or numbers of a vector) of a sample and of the output; of a TorchScript file those of the sample.

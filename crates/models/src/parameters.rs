@@ -9,6 +9,7 @@ use sde_core::{Noise, Purpose};
 use tch::{Device, Kind, Tensor};
 
 use crate::error::{Error, Result};
+use crate::layers::channels_last;
 
 /// How a tensor begins before training.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -34,6 +35,8 @@ pub struct Entry {
     pub init: Init,
     /// Whether training leaves it as it is.
     pub frozen: bool,
+    /// Whether it stays in f32 where the network is in half precision: of the embedding of time, whose angles are large.
+    pub precise: bool,
 }
 
 /// All tensors of a network, in the order in which it is built.
@@ -42,7 +45,27 @@ pub type Layout = Vec<Entry>;
 /// Hands a network its tensors.
 pub struct Builder<'a> {
     fetch: &'a mut dyn FnMut(Entry) -> Result<Tensor>,
-    place: (Kind, Device),
+    place: Place,
+    precise: bool,
+}
+
+/// Where and how the tensors of a network are.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Place {
+    /// The arithmetic.
+    pub kind: Kind,
+    /// The device.
+    pub device: Device,
+    /// Whether images lie pixel by pixel in memory, the channels of a pixel together.
+    pub channels_last: bool,
+    /// Whether convolutions keep their weights in the layout of oneDNN besides.
+    pub packed: bool,
+}
+
+impl Place {
+    /// f32 on the CPU, as a file has it.
+    pub const FILE: Self =
+        Self { kind: Kind::Float, device: Device::Cpu, channels_last: false, packed: false };
 }
 
 impl std::fmt::Debug for Builder<'_> {
@@ -52,14 +75,25 @@ impl std::fmt::Debug for Builder<'_> {
 }
 
 impl<'a> Builder<'a> {
-    /// A builder that gets tensors from `fetch`; they have this kind and device.
-    pub fn new(fetch: &'a mut dyn FnMut(Entry) -> Result<Tensor>, place: (Kind, Device)) -> Self {
-        Self { fetch, place }
+    /// A builder that gets tensors from `fetch`; they are in this place.
+    pub fn new(fetch: &'a mut dyn FnMut(Entry) -> Result<Tensor>, place: Place) -> Self {
+        Self { fetch, place, precise: false }
     }
 
-    /// Kind and device of the tensors, for constants beside them.
-    pub fn place(&self) -> (Kind, Device) {
+    /// Where the tensors are, for constants beside them.
+    pub fn place(&self) -> Place {
         self.place
+    }
+
+    /// Builds a part whose tensors stay in f32.
+    ///
+    /// # Errors
+    /// Those of `build`.
+    pub fn precisely<N>(&mut self, build: impl FnOnce(&mut Self) -> Result<N>) -> Result<N> {
+        self.precise = true;
+        let built = build(self);
+        self.precise = false;
+        built
     }
 
     /// The tensor of this name.
@@ -80,7 +114,7 @@ impl<'a> Builder<'a> {
 
     fn entry(&mut self, name: String, shape: &[i64], init: Init, frozen: bool) -> Result<Tensor> {
         let shape = shape.iter().map(|&n| usize::try_from(n).unwrap_or(0)).collect();
-        (self.fetch)(Entry { name, shape, init, frozen })
+        (self.fetch)(Entry { name, shape, init, frozen, precise: self.precise })
     }
 }
 
@@ -94,7 +128,7 @@ pub fn layout<N>(build: impl FnOnce(&mut Builder<'_>) -> Result<N>) -> Result<La
         entries.push(entry);
         Ok(Tensor::new())
     };
-    build(&mut Builder::new(&mut list, (Kind::Float, Device::Cpu)))?;
+    build(&mut Builder::new(&mut list, Place::FILE))?;
     Ok(entries)
 }
 
@@ -104,6 +138,7 @@ pub struct Parameters {
     tensors: BTreeMap<String, Tensor>,
     /// Names of those that training leaves as they are.
     frozen: BTreeSet<String>,
+    place: Place,
 }
 
 impl Parameters {
@@ -141,7 +176,8 @@ impl Parameters {
     /// Values made elsewhere, for a network of this layout.
     pub fn from_map(tensors: BTreeMap<String, Tensor>, layout: &Layout) -> Self {
         let frozen = layout.iter().filter(|e| e.frozen).map(|e| e.name.clone()).collect();
-        Self { tensors, frozen }
+        let device = tensors.values().find(|t| t.defined()).map_or(Device::Cpu, Tensor::device);
+        Self { tensors, frozen, place: Place { device, ..Place::FILE } }
     }
 
     /// Connects a network to these tensors: they are shared with it, not copied.
@@ -157,12 +193,7 @@ impl Parameters {
                 expected: format!("one of the shape {:?}", entry.shape),
             }),
         };
-        let largest = self.tensors.values().max_by_key(|t| t.numel());
-        let place = match largest {
-            Some(t) => (t.f_kind()?, t.device()),
-            None => (Kind::Float, Device::Cpu),
-        };
-        build(&mut Builder::new(&mut share, place))
+        build(&mut Builder::new(&mut share, self.place))
     }
 
     /// Names and tensors, sorted by name.
@@ -196,7 +227,23 @@ impl Parameters {
             Ok((name.clone(), copy))
         };
         let tensors = self.tensors.iter().map(copy).collect::<Result<_>>()?;
-        Ok(Self { tensors, frozen: self.frozen.clone() })
+        Ok(Self { tensors, frozen: self.frozen.clone(), place: self.place })
+    }
+
+    /// A copy for evaluation in another arithmetic or layout; tensors that are to be precise stay in f32.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn placed(&self, layout: &Layout, place: Place) -> Result<Self> {
+        let precise: BTreeSet<_> = layout.iter().filter(|e| e.precise).map(|e| &e.name).collect();
+        let moved = |(name, t): (&String, &Tensor)| {
+            let kind = if precise.contains(name) { Kind::Float } else { place.kind };
+            let t = t.f_detach()?.f_to_kind(kind)?.f_to_device(place.device)?;
+            let t = if place.channels_last && t.dim() == 4 { channels_last(&t)? } else { t };
+            Ok((name.clone(), t))
+        };
+        let tensors = self.tensors.iter().map(moved).collect::<Result<_>>()?;
+        Ok(Self { tensors, frozen: self.frozen.clone(), place })
     }
 
     /// Makes gradients of the tensors that training moves available.

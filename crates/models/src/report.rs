@@ -106,6 +106,7 @@ mod tests {
             shape: shape.to_vec(),
             init: Init::Constant(0.0),
             frozen: false,
+            precise: false,
         };
         entries.iter().map(entry).collect()
     }

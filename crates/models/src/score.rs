@@ -18,8 +18,10 @@
 //! otherwise. One pass forward gives value and graph; a form is one pass backward for its probe u, the exact trace is d of
 //! them. States are f64; the network computes in f32.
 
+mod adjoint;
+
 use sde_core::sde::Coefficients;
-use sde_core::{Divergence, Field, Lanes, Prediction, Score, State};
+use sde_core::{Divergence, Field, Lanes, Prediction, Pull, Score, State};
 use tch::{Kind, Tensor};
 use torch_ext::catch;
 
@@ -28,6 +30,8 @@ use crate::description::Description;
 use crate::error::{Error, Result};
 use crate::network::{Classes, Input, Network};
 use crate::vjp::Graph;
+
+pub use adjoint::WeightGradients;
 
 /// A network under the process that it was trained on.
 #[derive(Debug)]
@@ -38,6 +42,7 @@ pub struct NetworkScore<'a> {
     /// w of (N2).
     guidance: Option<f64>,
     train: bool,
+    collected: Option<WeightGradients<'a>>,
 }
 
 /// What one evaluation needs at the rows' times.
@@ -57,7 +62,7 @@ struct Factors {
 impl<'a> NetworkScore<'a> {
     /// The network as it is sampled from: no gradients of its weights, no dropout.
     pub fn new(network: &'a dyn Network, description: &'a Description) -> Self {
-        Self { network, description, class: None, guidance: None, train: false }
+        Self { network, description, class: None, guidance: None, train: false, collected: None }
     }
 
     /// The network in training: dropout drops, and values are part of the graph of its weights.
@@ -258,6 +263,17 @@ impl Score<Batch> for NetworkScore<'_> {
         forms: &mut [Divergence],
     ) -> sde_core::Result<()> {
         Ok(catch(|| self.value_and_forms(x, at, probes, out, forms))?)
+    }
+
+    fn pull_back(
+        &mut self,
+        x: &Batch,
+        at: Lanes<'_>,
+        pull: &Pull<'_, Batch>,
+        divergence: &mut [f64],
+        out: &mut Batch,
+    ) -> sde_core::Result<()> {
+        Ok(catch(|| self.pulled_back(x, at, pull, divergence, out))?)
     }
 }
 

@@ -48,6 +48,7 @@ impl Script {
             shape: Vec::new(),
             init: Init::Constant(0.0),
             frozen: true,
+            precise: false,
         };
         let layout = tensors.keys().map(frozen).collect();
         Ok(Parameters::from_map(tensors, &layout))

@@ -22,8 +22,9 @@ pub use config::{DhariwalUNetConfig, NcsnPpConfig, SongUNetConfig};
 
 use crate::error::{Error, Result};
 use crate::layers::resnet::Pass;
-use crate::layers::{Conv, Norm, centred};
+use crate::layers::{Conv, Norm, centred, entering, leaving};
 use crate::network::{Input, Network, column, whole};
+use crate::parameters::Place;
 use embedding::Embedding;
 use plan::{Division, Plan};
 use ways::{Down, Flow, Mid, Up};
@@ -32,6 +33,7 @@ use ways::{Down, Flow, Mid, Up};
 #[derive(Debug)]
 pub struct Song {
     plan: Plan,
+    place: Place,
     embedding: Embedding,
     conv_in: Conv,
     down: Vec<Down>,
@@ -80,8 +82,10 @@ impl Network for Song {
     fn forward(&self, input: Input<'_>) -> Result<Tensor> {
         self.check(&input)?;
         let embedding = self.embedding.forward(&input, &self.labels(&input))?;
+        let embedding = embedding.f_to_kind(self.place.kind)?;
         let pass = Pass { embedding: &embedding, train: input.train };
         let x = if self.plan.centred { input.x } else { &centred(input.x)? };
+        let x = &entering(x, self.place)?;
         let h = self.conv_in.forward(x)?;
         let stack = vec![h.shallow_clone()];
         let mut flow = Flow { h, stack, image: Some(x.shallow_clone()) };
@@ -94,6 +98,7 @@ impl Network for Song {
             (None, Some(image)) => image,
             (None, None) => flow.h,
         };
+        let y = leaving(&y)?;
         match self.divisors(&input)? {
             Some(sigma) => Ok(y.f_div(&sigma)?),
             None => Ok(y),

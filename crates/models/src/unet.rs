@@ -21,9 +21,9 @@ pub use config::UNetConfig;
 
 use crate::error::{Error, Result};
 use crate::layers::resnet::Pass;
-use crate::layers::{Conv, Norm, centred, sizes};
+use crate::layers::{Conv, Norm, centred, entering, leaving, sizes};
 use crate::network::{Input, Network, column};
-use crate::parameters::Builder;
+use crate::parameters::{Builder, Place};
 use blocks::{Down, Flow, Mid, Up};
 use config::TimeEmbeddingType;
 use time::Embedding;
@@ -32,6 +32,7 @@ use time::Embedding;
 #[derive(Debug)]
 pub struct UNet {
     config: UNetConfig,
+    place: Place,
     embedding: Embedding,
     conv_in: Conv,
     down: Vec<Down>,
@@ -50,7 +51,8 @@ impl UNet {
         let (c0, n) = (config.first_channels(), config.levels());
         let mid = config.mid_block_type.as_ref().map(|_| Mid::new(b, config)).transpose()?;
         Ok(Self {
-            embedding: Embedding::new(b, config)?,
+            place: b.place(),
+            embedding: b.precisely(|b| Embedding::new(b, config))?,
             conv_in: Conv::new(b, "conv_in", (config.in_channels, c0), 3)?,
             down: (0..n).map(|i| Down::new(b, config, i)).collect::<Result<_>>()?,
             mid,
@@ -81,7 +83,8 @@ impl Network for UNet {
     fn forward(&self, input: Input<'_>) -> Result<Tensor> {
         self.check(&input)?;
         let x = if self.config.center_input_sample { &centred(input.x)? } else { input.x };
-        let embedding = self.embedding.forward(&input)?;
+        let x = &entering(x, self.place)?;
+        let embedding = self.embedding.forward(&input)?.f_to_kind(self.place.kind)?;
         let pass = Pass { embedding: &embedding, train: input.train };
         let h = self.conv_in.forward(x)?;
         let stack = vec![h.shallow_clone()];
@@ -94,6 +97,7 @@ impl Network for UNet {
         self.up.iter().try_for_each(|block| block.forward(&mut flow, pass))?;
         let y = self.conv_out.forward(&self.norm_out.forward(&flow.h)?.f_silu()?)?;
         let y = flow.image.map_or(Ok(y.shallow_clone()), |image| y.f_add(&image))?;
+        let y = leaving(&y)?;
         if self.config.time_embedding_type == TimeEmbeddingType::Fourier {
             let sigma = column(input.label, y.device())?.f_reshape([-1, 1, 1, 1])?;
             return Ok(y.f_div(&sigma)?);

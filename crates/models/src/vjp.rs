@@ -24,7 +24,7 @@ pub fn vjp(
 
 /// A value with the graph that leads to it from a leaf, for several passes backward.
 pub(crate) struct Graph {
-    x: Tensor,
+    pub(crate) x: Tensor,
     pub(crate) y: Tensor,
 }
 

@@ -102,7 +102,7 @@ where
 
 /// `t + c h`; exactly the end of the step for c = 1.
 #[expect(clippy::float_cmp, reason = "a node of the tableau is exactly 1 or is not")]
-fn stage_time((from, to): (f64, f64), c: f64) -> f64 {
+pub(crate) fn stage_time((from, to): (f64, f64), c: f64) -> f64 {
     if c == 1.0 { to } else { from + c * (to - from) }
 }
 

@@ -43,9 +43,9 @@ pub use flow::{decode, encode, flow, flow_in};
 pub use inpaint::Inpainting;
 pub use latent::Path;
 pub use likelihood::{
-    AugmentedOptions, ErrorBar, Likelihood, LikelihoodOptions, LogLikelihood, ProbeLaw, Probes,
-    SetLikelihood, Trace, TraceError, log_likelihood, log_likelihood_augmented, log_normal,
-    t_quantile,
+    AugmentedOptions, ErrorBar, Likelihood, LikelihoodGradient, LikelihoodOptions, LogLikelihood,
+    ProbeLaw, Probes, SetLikelihood, Trace, TraceError, log_likelihood, log_likelihood_augmented,
+    log_likelihood_gradient, log_normal, log_normal_gradient, t_quantile,
 };
 pub use parallel::{in_chunks, solve_in_chunks};
 pub use problem::{Adaptive, Control, Samples};

@@ -12,9 +12,11 @@
 //!
 //! [`log_likelihood`] solves the state first and integrates the divergence along it afterwards, which needs few products
 //! with the Jacobian and yields an error bar. [`log_likelihood_augmented`] carries the integral beside the state, as
-//! `score_sde` does; it is there for comparison.
+//! `score_sde` does; it is there for comparison. [`log_likelihood_gradient`] has the derivative with respect to the samples, and to
+//! the weights of a network.
 
 mod augmented;
+mod gradient;
 mod interval;
 mod nodes;
 mod set;
@@ -22,6 +24,7 @@ mod trace;
 mod two_phase;
 
 pub use augmented::{AugmentedOptions, log_likelihood_augmented};
+pub use gradient::{LikelihoodGradient, log_likelihood_gradient, log_normal_gradient};
 pub use interval::{ErrorBar, TraceError, t_quantile};
 pub use set::SetLikelihood;
 pub use trace::{ProbeLaw, Probes, Trace};

@@ -10,7 +10,10 @@ use ode_solvers::{
     Adaptive, DOP853, LikelihoodOptions, LogLikelihood, RK23, RK45, Samples, SetLikelihood, TSIT5,
     Tableau, Trace, VERN7, decode, in_chunks, log_likelihood, log_likelihood_augmented, t_quantile,
 };
-use sde_core::{GaussianMixture, Noise, Purpose, Reverse, Score, Tolerance, VpLinear};
+use sde_core::error::check_size;
+use sde_core::{
+    Divergence, Field, GaussianMixture, Lanes, Noise, Purpose, Reverse, Score, Tolerance, VpLinear,
+};
 use wrong::Wrong;
 
 const SPAN: (f64, f64) = (1e-3, 1.0);
@@ -333,4 +336,42 @@ fn what_has_no_likelihood_is_refused() {
     let trace = found[0].errors.trace.unwrap();
     assert!(trace.standard_error < 1e-12 && !trace.dof.is_nan(), "{trace:?}");
     assert!(SetLikelihood::of(&found).errors.half_width().unwrap().is_finite());
+}
+
+/// A model is never asked about no samples, as libtorch would have it: not when every first step is refused, by a method whose
+/// dense output takes stages of its own.
+#[test]
+fn a_refused_step_asks_the_model_for_nothing() {
+    struct NeverEmpty<M>(M);
+    impl<M: Score<Points>> Score<Points> for NeverEmpty<M> {
+        fn evaluate(
+            &mut self,
+            x: &Points,
+            at: Lanes<'_>,
+            out: &mut Field<Points>,
+        ) -> sde_core::Result<()> {
+            check_size("samples, at least one", x.nrows().min(1), 1)?;
+            self.0.evaluate(x, at, out)
+        }
+        fn evaluate_with_divergence(
+            &mut self,
+            x: &Points,
+            at: Lanes<'_>,
+            out: &mut Field<Points>,
+            divergence: &mut Divergence,
+        ) -> sde_core::Result<()> {
+            check_size("samples, at least one", x.nrows().min(1), 1)?;
+            self.0.evaluate_with_divergence(x, at, out, divergence)
+        }
+    }
+    let (data, sde) = (mixture(2), SDE());
+    let x = samples(&data, 2, 8);
+    for method in [&DOP853, &VERN7] {
+        let mut options = LikelihoodOptions::new(Tolerance::both(1e-6), Trace::Exact);
+        options.ode.first_step = Some(0.9);
+        let mut flow = Reverse::probability_flow(&sde, NeverEmpty(data.score(&sde)));
+        let found =
+            log_likelihood(method, x.clone(), SPAN, &options, &mut flow, own_prior(&data)).unwrap();
+        assert!(found.latent.is_done() && found.latent.stats.iter().all(|s| s.rejected > 0));
+    }
 }

@@ -5,7 +5,7 @@
 //! * [`host`]: noise → solver → drift → score with exact scores, and likelihoods, on all cores;
 //! * `network` (feature `torch`): the same with networks, in batches on a device;
 //! * [`bandwidth`]: a kernel density estimate fitted to held-out data; [`baseline`]: what else a model is measured against;
-//! * [`output`]: pictures and arrays on disk, whole or not at all;
+//! * [`output`]: pictures and arrays on disk, whole or not at all; [`parts`]: runs in chunks that are kept as they are done;
 //! * [`plot`]: curves in panels, on any machine;
 //! * [`sliced`], [`frechet`]: how far two samples are from one law; `script` (feature `torch`): features of images from a file;
 //! * [`cli`]: what the programs' command lines share.
@@ -20,6 +20,7 @@ pub mod host;
 #[cfg(feature = "torch")]
 pub mod network;
 pub mod output;
+pub mod parts;
 pub mod plot;
 #[cfg(feature = "torch")]
 pub mod script;

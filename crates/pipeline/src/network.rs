@@ -8,7 +8,10 @@
 mod batches;
 mod edit;
 mod flow;
+mod gradient;
 mod verify;
+
+use std::ops::Range;
 
 use models::tch::Device;
 use models::{Batch, Description, Network, NetworkScore};
@@ -18,7 +21,7 @@ use ode_solvers::{
     Tableau, Trace, adaptive_sde, log_likelihood, log_likelihood_augmented, log_normal,
     sample_reverse, samplers, solve, solve_fixed,
 };
-use sde_core::error::check;
+use sde_core::error::{check, check_size};
 use sde_core::reverse::noise_scale;
 use sde_core::{BrownianPath, Lanes, Noise, Purpose, Reverse, Score, Tolerance};
 
@@ -27,6 +30,7 @@ pub use verify::Loops;
 use batches::{Watched, join, on_host};
 pub use edit::Completion;
 pub use flow::{Interpolation, Joined, Ode, between_pairs};
+pub use gradient::{Gradient, GradientSettings};
 
 /// What stops a run. What stops one sample is its status.
 #[derive(Debug, thiserror::Error)]
@@ -161,10 +165,28 @@ impl NetworkRun<'_> {
     /// # Errors
     /// A network, grid or interval that cannot be used, a start of another shape, or no memory.
     pub fn draw(&self, start: &Start, sampler: Sampler) -> Result<Solution<ArrayD<f64>>> {
+        self.draw_some(start, 0..self.count(start)?, sampler)
+    }
+
+    /// As [`draw`](Self::draw), some of the samples.
+    ///
+    /// # Errors
+    /// As [`draw`](Self::draw); samples beyond the last.
+    pub fn draw_some(
+        &self,
+        start: &Start,
+        samples: Range<usize>,
+        sampler: Sampler,
+    ) -> Result<Solution<ArrayD<f64>>> {
         self.process()?;
+        check_size(
+            "samples to start from",
+            samples.end.max(self.count(start)?),
+            self.count(start)?,
+        )?;
         let span = (self.t_max, self.t_min);
         let mut parts = Vec::new();
-        for rows in self.batches(self.count(start)?) {
+        for rows in self.batches_of(samples) {
             let score = Watched::new(self.score(), self.on_progress, span, &rows);
             let x = self.noise(start, rows)?;
             parts.push(on_host(self.sample(x, score, sampler)?)?);
@@ -218,13 +240,27 @@ impl NetworkRun<'_> {
         x: &ArrayViewD<f64>,
         settings: &LikelihoodSettings<'_>,
     ) -> Result<Vec<LogLikelihood>> {
+        self.likelihood_of_some(x, 0..x.len_of(Axis(0)), settings)
+    }
+
+    /// As [`likelihood`](Self::likelihood), of some of the rows of `x`, each with the number that it has there.
+    ///
+    /// # Errors
+    /// As [`draw`](Self::draw); rows beyond the last.
+    pub fn likelihood_of_some(
+        &self,
+        x: &ArrayViewD<f64>,
+        rows: Range<usize>,
+        settings: &LikelihoodSettings<'_>,
+    ) -> Result<Vec<LogLikelihood>> {
         let (sde, span) = (self.process()?, (self.t_min, self.t_max));
         let LikelihoodSettings { solver: (method, tolerance), trace, augmented } = *settings;
         self.check_shape("the data", x.shape())?;
+        check_size("rows of the data", rows.end.max(x.len_of(Axis(0))), x.len_of(Axis(0)))?;
         let expected = "none: a guided network is the score of no density";
         self.guidance.map_or(Ok(0.0), |w| check("guidance", w, false, expected))?;
         let mut points = Vec::new();
-        for rows in self.batches(x.len_of(Axis(0))) {
+        for rows in self.batches_of(rows) {
             let score = Watched::new(self.score(), self.on_progress, span, &rows);
             let mut flow = Reverse::probability_flow(sde, score);
             let data = self.upload(x, rows)?;

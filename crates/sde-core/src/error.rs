@@ -76,6 +76,11 @@ pub enum Error {
         "the score model has no products with its Jacobian: use the exact trace, or give it `evaluate_with_forms`"
     )]
     NoForms,
+    /// A score model without second derivatives.
+    #[error(
+        "the score model has no second derivatives, which the gradient of a likelihood needs: give it `pull_back`"
+    )]
+    NoPullBack,
     /// A score model failed; its own error is the source.
     #[error("the score model failed: {0}")]
     Model(#[source] Box<dyn std::error::Error + Send + Sync>),

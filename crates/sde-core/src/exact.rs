@@ -14,6 +14,7 @@
 //! Each `C_k = Q Λ Qᵀ` is kept by its eigenvalues, so that `V_k` costs `α² Λ + σ²`. The `r_k` come from a
 //! log-sum-exp and the second moments in (G4)–(G6) are centred: both stay exact 20 σ away from every mode.
 
+mod adjoint;
 mod bulk;
 mod component;
 mod forms;

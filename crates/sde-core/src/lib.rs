@@ -75,7 +75,7 @@ pub use exact::GaussianMixture;
 pub use noise::{BrownianPath, Noise, Purpose};
 pub use parametrisation::Prediction;
 pub use reverse::Reverse;
-pub use score::{Along, Divergence, Field, Score};
+pub use score::{Along, Divergence, Field, Pull, Score};
 pub use sde::{Process, Sde, VpLinear};
 pub use state::{Lanes, State, Tolerance};
 pub use summary::Summary;

@@ -28,7 +28,7 @@
 //! ```
 
 use crate::error::{Result, check, check_size};
-use crate::score::{Along, Divergence, Field, Score};
+use crate::score::{Along, Divergence, Field, Pull, Score};
 use crate::sde::{Columns, Sde};
 use crate::state::{Lanes, State, check_alike};
 
@@ -224,6 +224,32 @@ impl<'a, X: State, M: Score<X>> Reverse<'a, X, M> {
             }
         }
         Ok(())
+    }
+
+    /// Writes the gradient `∂/∂x (⟨w, drift⟩ + c div drift)` of every row, (S3) with w = `cotangent` and c = `weight`, and the
+    /// divergence; the latter is that of `probes` where there are some. It leaves [`field`](Self::field) as it is.
+    ///
+    /// # Errors
+    /// As [`drift`](Self::drift); [`Error::NoPullBack`](crate::Error::NoPullBack) for models without second derivatives.
+    pub fn pull_back(
+        &mut self,
+        x: &X,
+        at: Lanes<'_>,
+        (cotangent, weight): (&X, &[f64]),
+        probes: Option<&[X]>,
+        divergence: &mut [f64],
+        out: &mut X,
+    ) -> Result<()> {
+        at.check(x.samples())?;
+        check_alike("the cotangent", cotangent, x)?;
+        check_alike("the gradient", out, x)?;
+        check_size("weights of the divergence", weight.len(), x.samples())?;
+        check_size("divergences of the batch", divergence.len(), x.samples())?;
+        probes.unwrap_or(&[]).iter().try_for_each(|probe| check_alike("a probe", probe, x))?;
+        self.set_coefficients(at.t, 1.0);
+        let (columns, to_score) = (&self.columns, &self.to_score[..]);
+        let along = Along { sde: self.sde, columns, to_denoised: &columns.d_alpha, to_score };
+        self.score.pull_back(x, at, &Pull { along, cotangent, weight, probes }, divergence, out)
     }
 
     /// D and s where a drift was evaluated last with its divergence or its forms; a drift alone may be found without them.

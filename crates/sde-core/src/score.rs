@@ -69,6 +69,25 @@ pub struct Along<'a> {
     pub to_score: &'a [f64],
 }
 
+/// What is differentiated with respect to the states, for each row by itself:
+///
+/// ```text
+/// φ = ⟨w, v⟩ + c div v,     v = a D + b s,                                                    (S3)
+/// ```
+///
+/// where `div v` is exact, or the mean of `uᵀ (∂v/∂x) u` over given probes u.
+#[derive(Clone, Copy, Debug)]
+pub struct Pull<'a, X> {
+    /// a and b of each row.
+    pub along: Along<'a>,
+    /// w, shaped as the states.
+    pub cotangent: &'a X,
+    /// c of each row.
+    pub weight: &'a [f64],
+    /// The probes, each shaped as the states; `None` for the exact divergence.
+    pub probes: Option<&'a [X]>,
+}
+
 /// A model of the score of `p_t`: an exact mixture, a network, or your own.
 ///
 /// Row i is at time `at.t[i]`; nothing may be carried from one row to another. `&mut self` is for scratch space.
@@ -110,6 +129,23 @@ pub trait Score<X: State> {
     ) -> Result<()> {
         let _ = (x, at, probes, out, forms);
         Err(Error::NoForms)
+    }
+
+    /// Writes the gradient `∂φ/∂x` of (S3) for every row, and `div v`: what the gradient of a likelihood needs. It takes second
+    /// derivatives of the model.
+    ///
+    /// # Errors
+    /// As [`evaluate`](Self::evaluate); [`Error::NoPullBack`] unless the model has it.
+    fn pull_back(
+        &mut self,
+        x: &X,
+        at: Lanes<'_>,
+        pull: &Pull<'_, X>,
+        divergence: &mut [f64],
+        out: &mut X,
+    ) -> Result<()> {
+        let _ = (x, at, pull, divergence, out);
+        Err(Error::NoPullBack)
     }
 
     /// Writes `a D + b s` of every row, (R3). A model that knows a shorter way than [`evaluate`](Self::evaluate) may take it;
@@ -169,6 +205,17 @@ impl<X: State, M: Score<X> + ?Sized> Score<X> for &mut M {
         forms: &mut [Divergence],
     ) -> Result<()> {
         (**self).evaluate_with_forms(x, at, probes, out, forms)
+    }
+
+    fn pull_back(
+        &mut self,
+        x: &X,
+        at: Lanes<'_>,
+        pull: &Pull<'_, X>,
+        divergence: &mut [f64],
+        out: &mut X,
+    ) -> Result<()> {
+        (**self).pull_back(x, at, pull, divergence, out)
     }
 
     fn drift(

@@ -83,6 +83,55 @@ fn forms_are_those_of_the_matrices() {
     assert!(refused.unwrap_err().to_string().contains("a probe"));
 }
 
+/// (G14) against differences of `a D + b s`, of its divergence and of its forms.
+#[test]
+fn g14_gradients_along_a_motion_are_differences() {
+    let sde = VpLinear::default();
+    let (x, w) = (array![[0.2, 0.3], [-1.4, 0.8]], array![[0.7, -0.4], [1.3, 0.2]]);
+    let (probes, c) =
+        ([array![[1.0, -1.0], [0.5, 2.0]], array![[1.0, 1.0], [-1.0, 0.3]]], [0.6, -1.5]);
+    for mixture in &three_forms() {
+        for (t, probes) in
+            [(0.05, None), (0.4, Some(&probes[..])), (1.0, None), (1.0, Some(&probes))]
+        {
+            let at = Lanes { t: &[t, t], sample: &[0, 1] };
+            let mut flow = Reverse::probability_flow(&sde, mixture.score(&sde));
+            let (mut divergence, mut found) = ([0.0; 2], x.clone());
+            flow.pull_back(&x, at, (&w, &c), probes, &mut divergence, &mut found).unwrap();
+            let mut value = |x: &Array2<f64>| {
+                let (mut v, mut div) = (x.clone(), vec![0.0; 2]);
+                match probes {
+                    None => flow.drift_and_divergence(x, at, &mut v, &mut div).unwrap(),
+                    Some(probes) => {
+                        let mut forms = vec![vec![0.0; 2]; 2];
+                        flow.drift_and_forms(x, at, probes, &mut v, &mut forms).unwrap();
+                        div = (0..2).map(|i| 0.5 * (forms[0][i] + forms[1][i])).collect();
+                    }
+                }
+                let of = |i: usize| (v.row(i).dot(&w.row(i)) + c[i] * div[i], div[i]);
+                [of(0), of(1)]
+            };
+            let h = 1e-5;
+            for j in 0..2 {
+                let mut moved = |h: f64| {
+                    let mut x = x.clone();
+                    x.column_mut(j).mapv_inplace(|x| x + h);
+                    value(&x)
+                };
+                let (high, low) = (moved(h), moved(-h));
+                for i in 0..2 {
+                    let (slope, found) = ((high[i].0 - low[i].0) / (2.0 * h), found[[i, j]]);
+                    let size = 1.0 + found.abs();
+                    assert!((slope - found).abs() < 2e-7 * size, "t = {t}: {slope} {found}");
+                }
+            }
+            for (found, want) in divergence.iter().zip(value(&x)) {
+                assert!((found - want.1).abs() < 1e-11 * (1.0 + found.abs()), "{found} {want:?}");
+            }
+        }
+    }
+}
+
 /// The score is the gradient of the log-density, its divergence the Laplacian; likewise for D.
 #[test]
 fn r30_score_and_divergences_are_derivatives() {

@@ -5,6 +5,7 @@
 #include <ATen/Version.h>
 #include <ATen/autocast_mode.h>
 #include <ATen/core/Tensor.h>
+#include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/_fused_adamw.h>
 #include <ATen/ops/empty.h>
 #include <c10/util/Exception.h>
@@ -161,6 +162,40 @@ const char* torch_ext_config() {
 int torch_ext_cuda_loaded() { return cuda_loaded ? 1 : 0; }
 
 const char* torch_ext_cuda_message() { return cuda_message().c_str(); }
+
+// The weight of a convolution in the layout that oneDNN wants for inputs of this size, so that it need not be made anew at
+// every call. The result is opaque: it is good for torch_ext_packed_convolution alone.
+int torch_ext_pack_convolution(at::Tensor** out, at::Tensor* weight, int64_t padding, int64_t stride,
+                               const int64_t* size) {
+  return guarded([&] {
+    const auto op = c10::Dispatcher::singleton().findSchemaOrThrow("mkldnn::_reorder_convolution_weight", "");
+    const auto two = [](int64_t n) { return c10::IValue(std::vector<int64_t>{n, n}); };
+    std::vector<c10::IValue> stack{*weight, two(padding), two(stride), two(1), int64_t{1},
+                                   c10::IValue(std::vector<int64_t>(size, size + 4))};
+    op.callBoxed(stack);
+    *out = new at::Tensor(stack.at(0).toTensor());
+  });
+}
+
+// The convolution with a packed weight, plus `other` where that is not null.
+int torch_ext_packed_convolution(at::Tensor** out, at::Tensor* x, at::Tensor* weight, at::Tensor* bias,
+                                 at::Tensor* other, int64_t padding, int64_t stride) {
+  return guarded([&] {
+    const auto two = [](int64_t n) { return c10::IValue(std::vector<int64_t>{n, n}); };
+    const c10::IValue none;
+    const c10::IValue no_scalars{c10::List<std::optional<at::Scalar>>()};
+    std::vector<c10::IValue> stack;
+    if (other == nullptr) {
+      stack = {*x, *weight, *bias, two(padding), two(stride), two(1), int64_t{1}, std::string("none"), no_scalars, none};
+      c10::Dispatcher::singleton().findSchemaOrThrow("mkldnn::_convolution_pointwise", "").callBoxed(stack);
+    } else {
+      stack = {*x,         *other,     *weight, *bias,      two(padding), two(stride), two(1),
+               int64_t{1}, std::string("add"), c10::IValue(1.0), none,    no_scalars,  none};
+      c10::Dispatcher::singleton().findSchemaOrThrow("mkldnn::_convolution_pointwise", "binary").callBoxed(stack);
+    }
+    *out = new at::Tensor(stack.at(0).toTensor());
+  });
+}
 
 int torch_ext_set_tf32(int allow) {
   return guarded([&] {

@@ -12,6 +12,22 @@ unsafe extern "C" {
     fn torch_ext_config() -> *const c_char;
     fn torch_ext_cuda_message() -> *const c_char;
     fn torch_ext_cuda_loaded() -> c_int;
+    fn torch_ext_pack_convolution(
+        out: *mut *mut c_void,
+        weight: *const c_void,
+        padding: i64,
+        stride: i64,
+        size: *const i64,
+    ) -> c_int;
+    fn torch_ext_packed_convolution(
+        out: *mut *mut c_void,
+        x: *const c_void,
+        weight: *const c_void,
+        bias: *const c_void,
+        other: *const c_void,
+        padding: i64,
+        stride: i64,
+    ) -> c_int;
     fn torch_ext_set_tf32(allow: c_int) -> c_int;
     fn torch_ext_set_deterministic(on: c_int) -> c_int;
     fn torch_ext_autocast(on: c_int) -> c_int;
@@ -87,6 +103,59 @@ pub(crate) fn config() -> String {
 pub(crate) fn cuda() -> (bool, String) {
     // SAFETY: both read what the constructor wrote before `main`.
     unsafe { (torch_ext_cuda_loaded() != 0, text(torch_ext_cuda_message())) }
+}
+
+fn pointer(tensor: &Tensor) -> *const c_void {
+    tensor.as_ptr().cast()
+}
+
+/// The tensor that the shim made.
+///
+/// # Safety
+/// `made` comes from `new at::Tensor` in the shim and belongs to nobody else.
+unsafe fn owned(made: *mut c_void) -> Tensor {
+    // SAFETY: as the caller promises.
+    unsafe { Tensor::from_ptr(made.cast()) }
+}
+
+pub(crate) fn pack_convolution(
+    weight: &Tensor,
+    padding: i64,
+    stride: i64,
+    size: [i64; 4],
+) -> Result<Tensor> {
+    let mut out = std::ptr::null_mut();
+    // SAFETY: the tensors live through the call, `size` has four entries, and `out` is written where the status is 0.
+    checked(unsafe {
+        torch_ext_pack_convolution(&raw mut out, pointer(weight), padding, stride, size.as_ptr())
+    })?;
+    // SAFETY: the status was 0.
+    Ok(unsafe { owned(out) })
+}
+
+pub(crate) fn packed_convolution(
+    x: &Tensor,
+    (weight, bias): (&Tensor, &Tensor),
+    other: Option<&Tensor>,
+    padding: i64,
+    stride: i64,
+) -> Result<Tensor> {
+    let mut out = std::ptr::null_mut();
+    let other = other.map_or(std::ptr::null(), pointer);
+    // SAFETY: the tensors live through the call, and `out` is written where the status is 0.
+    checked(unsafe {
+        torch_ext_packed_convolution(
+            &raw mut out,
+            pointer(x),
+            pointer(weight),
+            pointer(bias),
+            other,
+            padding,
+            stride,
+        )
+    })?;
+    // SAFETY: the status was 0.
+    Ok(unsafe { owned(out) })
 }
 
 pub(crate) fn set_tf32(allow: bool) -> Result<()> {

@@ -4,6 +4,7 @@
 //! * [`runtime`]: which libtorch this is, whether its CUDA half was found, threads, reproducible arithmetic;
 //! * [`weights`]: safetensors files, mapped into memory and read without a second copy, written whole or not at all;
 //! * [`adamw`]: the fused optimiser, whose state is tensors that can be saved;
+//! * [`packed`]: convolutions that keep their weights in the layout of oneDNN;
 //! * [`rows`]: sums over the rows of a batch, in one pass.
 //!
 //! # One binary for CPU and GPU
@@ -15,6 +16,7 @@
 pub mod adamw;
 pub mod error;
 mod ffi;
+pub mod packed;
 pub mod rows;
 pub mod runtime;
 pub mod weights;

@@ -2,6 +2,7 @@
 
 use tch::Tensor;
 
+use super::twice::attend;
 use super::{Conv, Linear, sizes};
 use crate::error::Result;
 use crate::parameters::Builder;
@@ -100,10 +101,4 @@ impl Packed {
         let y = attend(&part(0)?, &part(1)?, &part(2)?)?;
         self.out.forward(&y.f_transpose(2, 3)?.f_reshape([b, c, h, w])?)
     }
-}
-
-/// `softmax(q kᵀ/√d) v` over `[B, heads, N, d]`.
-pub(crate) fn attend(q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
-    let mask = None::<&Tensor>;
-    Ok(Tensor::f_scaled_dot_product_attention(q, k, v, mask, 0.0, false, None, false)?)
 }

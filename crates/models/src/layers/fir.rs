@@ -6,9 +6,10 @@
 //!
 //! Each channel by itself, zero outside of the image. Doubling is the transpose of halving, four times as strong.
 
-use tch::{Device, Kind, Tensor};
+use tch::Tensor;
 
 use crate::error::Result;
+use crate::parameters::Place;
 
 /// The filter for images of one number of channels.
 #[derive(Debug)]
@@ -21,7 +22,7 @@ pub(crate) struct Fir {
 
 impl Fir {
     /// The filter k for `channels` channels in the arithmetic of the network.
-    pub(crate) fn new(k: &[f64], channels: i64, (kind, device): (Kind, Device)) -> Result<Self> {
+    pub(crate) fn new(k: &[f64], channels: i64, place: Place) -> Result<Self> {
         let n = k.len() as i64;
         let line = Tensor::f_from_slice(k)?;
         let square = line.f_outer(&line)?;
@@ -29,13 +30,13 @@ impl Fir {
         let filter = |scale: f64| -> Result<Tensor> {
             let filter = square.f_mul(&Tensor::from(scale / (sum * sum)))?;
             let filter = filter.f_reshape([1, 1, n, n])?.f_expand([channels, 1, n, n], false)?;
-            Ok(filter.f_to_kind(kind)?.f_to_device(device)?.f_contiguous()?)
+            Ok(filter.f_to_kind(place.kind)?.f_to_device(place.device)?.f_contiguous()?)
         };
         Ok(Self { down: filter(1.0)?, up: filter(4.0)?, channels, padding: (n - 1) / 2 })
     }
 
     /// `[1, 3, 3, 1]`.
-    pub(crate) fn usual(channels: i64, place: (Kind, Device)) -> Result<Self> {
+    pub(crate) fn usual(channels: i64, place: Place) -> Result<Self> {
         Self::new(&[1.0, 3.0, 3.0, 1.0], channels, place)
     }
 
@@ -61,9 +62,10 @@ impl Fir {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tch::{Device, Kind};
 
     fn usual(channels: i64) -> Fir {
-        Fir::usual(channels, (Kind::Double, Device::Cpu)).unwrap()
+        Fir::usual(channels, Place { kind: Kind::Double, ..Place::FILE }).unwrap()
     }
 
     fn image(values: &[f64]) -> Tensor {

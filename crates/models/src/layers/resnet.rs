@@ -131,11 +131,11 @@ impl Resnet {
         } else {
             self.norm2.forward(&h.f_add(&e)?)?
         };
-        let h = self.conv2.forward(&dropped(act(&h)?, self.kind.dropout, pass.train)?)?;
-        let y = match &self.shortcut {
-            Some(shortcut) => shortcut.forward(x)?.f_add(&h)?,
-            None => x.f_add(&h)?,
+        let h = dropped(act(&h)?, self.kind.dropout, pass.train)?;
+        let beside = match &self.shortcut {
+            Some(shortcut) => &shortcut.forward(x)?,
+            None => x,
         };
-        divided(y, self.kind.scale)
+        divided(self.conv2.forward_onto(&h, beside)?, self.kind.scale)
     }
 }

@@ -26,7 +26,8 @@ struct Parts<'a, 'b> {
 impl Song {
     pub(crate) fn new(plan: Plan, b: &mut Builder<'_>) -> Result<Self> {
         let mut names = Names::new(&plan);
-        let embedding = Embedding::new(b, &plan, &mut names)?;
+        let place = b.place();
+        let embedding = b.precisely(|b| Embedding::new(b, &plan, &mut names))?;
         let mut parts = Parts { b, plan: &plan, names };
         let first = match plan.family {
             Family::Dhariwal => plan.level(0),
@@ -43,7 +44,7 @@ impl Song {
         let out = (plan.output != Image::Skip)
             .then(|| parts.norm_and_conv(0, (c, plan.channels.1)))
             .transpose()?;
-        Ok(Self { plan, embedding, conv_in, down, mid, up, out })
+        Ok(Self { plan, place, embedding, conv_in, down, mid, up, out })
     }
 }
 
@@ -170,8 +171,7 @@ impl Parts<'_, '_> {
             (true, false) => format!("{name}.Conv_0"),
             (true, true) => format!("{name}.Conv2d_0"),
         };
-        let conv = Conv::new(self.b, &name, channels, 3)?;
-        let conv = Conv { stride: 2, padding: 0, ..conv };
+        let conv = Conv::strided(self.b, &name, channels, (3, 2, 0))?;
         if filtered {
             let fir = Fir::new(&self.plan.filter, channels.0, self.b.place())?;
             Ok(Change::Filtered(fir, conv))

@@ -60,8 +60,7 @@ impl Halving {
             Ok(Self::Resnet(Box::new(resnet.resampling(Resample::Average))))
         } else {
             let padding = config.downsample_padding;
-            let conv = Conv::new(b, &format!("{place}.conv"), (c, c), 3)?;
-            let conv = Conv { stride: 2, padding, ..conv };
+            let conv = Conv::strided(b, &format!("{place}.conv"), (c, c), (3, 2, padding))?;
             Ok(Self::Conv { conv, asymmetric: padding == 0 })
         }
     }

@@ -34,14 +34,17 @@ where
         self.watch.as_ref().map_or(&[], |watch| &watch.found)
     }
 
-    /// The step that was just accepted, of the lanes whose it was.
-    pub(crate) fn accepted_step(&mut self) -> Result<Step<X>> {
+    /// The step that was just accepted, of the lanes whose it was; `None` where all were rejected.
+    pub(crate) fn accepted_step(&mut self) -> Result<Option<Step<X>>> {
         let rows: Vec<usize> = (0..self.lanes.len()).filter(|row| self.accepted[*row]).collect();
-        Ok(Step {
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(Step {
             samples: rows.iter().map(|row| self.samples[*row]).collect(),
             index: rows.iter().map(|row| self.lanes[*row].index).collect(),
             piece: self.piece(&rows)?,
-        })
+        }))
     }
 
     /// Finds events and saves states in the steps that were just accepted, before `y` and `k_0` move on.

@@ -129,6 +129,20 @@ impl<'a, X: State> Estimator<'a, X> {
         flow.drift_and_forms(x, at, &self.probes, out, &mut self.forms)
     }
 
+    /// The probes of the rows of x; `None` for the exact trace.
+    pub(super) fn probes(
+        &mut self,
+        x: &X,
+        at: Lanes<'_>,
+        number: Numbering<'_>,
+    ) -> sde_core::Result<Option<&[X]>> {
+        if matches!(self.trace, Trace::Exact) {
+            return Ok(None);
+        }
+        self.draw(x, at, number)?;
+        Ok(Some(&self.probes))
+    }
+
     /// Makes the probes for the rows of x.
     fn draw(&mut self, x: &X, at: Lanes<'_>, number: Numbering<'_>) -> sde_core::Result<()> {
         match self.trace {

@@ -101,7 +101,9 @@ where
     let drift = |x: &X, at: Lanes<'_>, dx: &mut X| flow.borrow_mut().drift(x, at, dx);
     let mut solver = Solver::new(method, start, span, &options.ode, drift)?;
     while solver.try_step()? > 0 {
-        integral.add(&solver.accepted_step()?, &mut flow.borrow_mut())?;
+        if let Some(step) = solver.accepted_step()? {
+            integral.add(&step, &mut flow.borrow_mut())?;
+        }
         solver.advance();
     }
     let latent = solver.finish();

@@ -6,7 +6,7 @@ use models::{Batch, NetworkScore};
 use ndarray::{ArrayD, ArrayViewD, Axis, IxDyn, Slice};
 use ode_solvers::{Samples, Solution};
 use sde_core::error::check;
-use sde_core::{Divergence, Field, Lanes, Noise, Purpose, Score, Sde};
+use sde_core::{Divergence, Field, Lanes, Noise, Pull, Purpose, Score, Sde};
 
 use super::{Error, NetworkRun, Result, Start, sizes};
 
@@ -69,8 +69,16 @@ impl NetworkRun<'_> {
 
     /// The rows of each batch.
     pub(super) fn batches(&self, n: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+        self.batches_of(0..n)
+    }
+
+    /// The rows of each batch of some rows.
+    pub(super) fn batches_of(
+        &self,
+        Range { start, end }: Range<usize>,
+    ) -> impl Iterator<Item = Range<usize>> + use<> {
         let size = self.batch.max(1);
-        (0..n.div_ceil(size)).map(move |i| i * size..((i + 1) * size).min(n))
+        (start..end).step_by(size).map(move |first| first..(first + size).min(end))
     }
 }
 
@@ -159,6 +167,10 @@ impl<'a> Watched<'a> {
     ) -> Self {
         Self { network, progress: Progress { report, from, to, end: rows.end as f64 } }
     }
+
+    pub(super) fn network(&self) -> &NetworkScore<'a> {
+        &self.network
+    }
 }
 
 impl Score<Batch> for Watched<'_> {
@@ -193,5 +205,17 @@ impl Score<Batch> for Watched<'_> {
     ) -> sde_core::Result<()> {
         self.progress.tell(at);
         self.network.evaluate_with_forms(x, at, probes, out, forms)
+    }
+
+    fn pull_back(
+        &mut self,
+        x: &Batch,
+        at: Lanes<'_>,
+        pull: &Pull<'_, Batch>,
+        divergence: &mut [f64],
+        out: &mut Batch,
+    ) -> sde_core::Result<()> {
+        self.progress.tell(at);
+        self.network.pull_back(x, at, pull, divergence, out)
     }
 }

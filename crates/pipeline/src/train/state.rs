@@ -311,7 +311,7 @@ fn state_layout(config: &TrainConfig, network: &Layout) -> Layout {
         Averages::Power { .. } => 2,
     };
     let (name, init) = (LEARNED.into(), Init::Constant(0.0));
-    let v = Entry { name, shape: vec![KNOTS], init, frozen: false };
+    let v = Entry { name, shape: vec![KNOTS], init, frozen: false, precise: false };
     let v = config.training.learned_weight.then_some(v);
     let named = |kind: &str, entries: Vec<&Entry>| -> Layout {
         let rename = |e: &&Entry| Entry { name: format!("{kind}.{}", e.name), ..(*e).clone() };

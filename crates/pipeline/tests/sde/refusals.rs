@@ -24,7 +24,6 @@ fn a_bad_command_line_is_one_sentence_and_code_2() {
         ("sample --model net --out a.npy --grid karras", "--grid karras without --steps"),
         ("sample --model net --out a.npy --t-min 2", "0 ≤ t_min < t_max ≤ 1"),
         ("sample --model net --out a.npy --class 3", "the model has no classes"),
-        ("sample --model net --out a.npy --dtype bf16", "bf16 is not built yet"),
         ("sample --model net --out a.npy --sigma-max 5", "--sigma-max needs --process"),
         (
             "sample --model net --out a.npy --process ve --sigma-max 5 --beta-min 1",

@@ -3,7 +3,7 @@
 use super::component::{Noised, Scratch};
 use super::{GaussianMixture, Shape, planar};
 use crate::error::{Result, check_size};
-use crate::score::{Along, Divergence, Field, Score, combined};
+use crate::score::{Along, Divergence, Field, Pull, Score, combined};
 use crate::sde::Sde;
 use crate::state::{Lanes, State, check_alike};
 use ndarray::{Array, Array2, RemoveAxis};
@@ -238,6 +238,34 @@ impl<D: RemoveAxis> Score<Array<f64, D>> for MixtureScore<'_> {
                 (form.score[i], form.denoised[i]) = this.forms(x, n, u, (score, denoised));
             }
         })
+    }
+
+    fn pull_back(
+        &mut self,
+        x: &Array<f64, D>,
+        at: Lanes<'_>,
+        pull: &Pull<'_, Array<f64, D>>,
+        divergence: &mut [f64],
+        out: &mut Array<f64, D>,
+    ) -> Result<()> {
+        at.check(x.samples())?;
+        let d = x.sample_len();
+        let flat = |x: &Array<f64, D>| x.iter().copied().collect::<Vec<_>>();
+        let (w, probes) = (flat(pull.cotangent), pull.probes.unwrap_or(&[]).iter().map(flat));
+        let (x, probes): (_, Vec<_>) = (flat(x), probes.collect());
+        let mut failed = Ok(());
+        out.fill_rows(|i, out| {
+            let row = i * d..(i + 1) * d;
+            let own: Vec<_> = probes.iter().map(|u| &u[row.clone()]).collect();
+            let motion = (pull.along.to_denoised[i], pull.along.to_score[i]);
+            let of = (&w[row.clone()], pull.weight[i]);
+            let own = pull.probes.map(|_| &own[..]);
+            match self.adjoint((&x[row], at.t[i]), motion, of, own, out) {
+                Ok(found) => divergence[i] = found,
+                Err(error) => failed = Err(error),
+            }
+        });
+        failed
     }
 
     /// In up to three dimensions, with isotropic components and along the mixture's own process, without D and s: (G13).

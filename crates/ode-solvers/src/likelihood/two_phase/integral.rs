@@ -115,9 +115,6 @@ impl<'a, X: State> Integral<'a, X> {
         step: &Step<X>,
         flow: &mut Reverse<'_, X, M>,
     ) -> Result<()> {
-        if step.index.is_empty() {
-            return Ok(());
-        }
         self.panel(step, Panel::WHOLE, &vec![[f64::INFINITY; 2]; step.index.len()], flow)?;
         step.index.iter().for_each(|index| self.steps[*index] += 1);
         Ok(())

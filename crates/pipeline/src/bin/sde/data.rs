@@ -1,12 +1,14 @@
 //! Data of a command line as points of a density model.
 
 use std::error::Error;
+use std::ops::Range;
 use std::path::Path;
 
 use ndarray::{ArrayD, IxDyn};
+use ode_solvers::LogLikelihood;
 use pipeline::cli::Usage;
 use pipeline::data::{self, Data, Images, digits_named};
-use pipeline::dequantise::{self, Law, draw_points};
+use pipeline::dequantise::{self, Law, draw_points, importance};
 use sde_core::levels::Levels;
 
 /// Data before they are points.
@@ -30,6 +32,21 @@ pub(crate) struct Points {
     pub(crate) draws: usize,
     /// The logarithm of the density of the noise of each row, in units of bins; empty for floats.
     pub(crate) log_r: Vec<f64>,
+}
+
+impl Points {
+    /// The likelihoods of samples from those of some rows: what the draws of each say together.
+    pub(crate) fn of_samples(
+        &self,
+        found: Vec<LogLikelihood>,
+        rows: Range<usize>,
+    ) -> Vec<LogLikelihood> {
+        if !self.dequantised {
+            return found;
+        }
+        let log_r = self.log_r[rows].chunks(self.draws);
+        found.chunks(self.draws).zip(log_r).map(|(found, log_r)| importance(found, log_r)).collect()
+    }
 }
 
 /// The noise that `--dequantise` asks for.

@@ -73,7 +73,7 @@ struct Arrays {
 /// A model or file that cannot be used.
 pub(crate) fn run(flags: &EvalFlags, common: &Common) -> Result<(), Box<dyn Error>> {
     let session = Session::open("eval", common)?;
-    let model = Model::open(&flags.model, session.device)?;
+    let model = session.model(&flags.model)?;
     let arrays = Arrays::read(&flags.input, &session)?;
     prepare(&flags.out)?;
     let begun = Instant::now();

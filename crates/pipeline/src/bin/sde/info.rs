@@ -4,6 +4,7 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use pipeline::models::parameters::Place;
 use pipeline::models::torch_ext::runtime;
 use pipeline::models::{Description, Model};
 use serde::Serialize;
@@ -11,9 +12,7 @@ use serde::Serialize;
 use crate::flags::{Common, MeaningFlags};
 use crate::model::describe;
 use crate::session::{Session, device_name};
-
-/// What the network computes with, in words.
-const SPEED: &str = "f32, strict: no TF32; no faster path is built yet";
+use crate::speed;
 
 /// Flags of `info`.
 #[derive(Debug, Args)]
@@ -31,7 +30,7 @@ pub(crate) struct InfoFlags {
 struct Info<'a> {
     libtorch: String,
     cuda: Cuda,
-    speed: &'static str,
+    speed: String,
     model: Option<About<'a>>,
 }
 
@@ -65,7 +64,11 @@ struct About<'a> {
 /// A device that is not there, a model that cannot be read.
 pub(crate) fn run(flags: &InfoFlags, common: &Common) -> Result<(), Box<dyn Error>> {
     let session = Session::open("info", common)?;
-    let model = flags.model.as_ref().map(|path| Model::open(path, session.device)).transpose()?;
+    let model = flags.model.as_ref().map(|path| session.model(path)).transpose()?;
+    let place = match &model {
+        Some(model) => speed::place(model, common, session.device, "sample"),
+        None => Place { device: session.device, ..Place::FILE },
+    };
     let found = runtime::cuda();
     let about = match (&model, &flags.model) {
         (Some(model), Some(path)) => Some(about(model, path, &flags.meaning, &session)?),
@@ -74,7 +77,7 @@ pub(crate) fn run(flags: &InfoFlags, common: &Common) -> Result<(), Box<dyn Erro
     let info = Info {
         libtorch: runtime::version(),
         cuda: Cuda { available: found.available, devices: found.devices, message: found.message },
-        speed: SPEED,
+        speed: speed::describe(place),
         model: about,
     };
     session.report(&info, &info.text(&session))

@@ -1,30 +1,33 @@
 //! `sde likelihood`: data to log-likelihoods.
 
+mod html;
 mod report;
+mod trace;
 
 use std::error::Error;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use clap::builder::PossibleValuesParser;
-use models::Batch;
-use ndarray::{ArrayD, ArrayViewD, Axis};
-use ode_solvers::{LogLikelihood, Trace};
+use ndarray::Axis;
+use ode_solvers::LogLikelihood;
 use pipeline::cli::{Usage, whole};
-use pipeline::data::array;
-use pipeline::dequantise::importance;
-use pipeline::models;
-use pipeline::network::{LikelihoodSettings, sizes};
+use pipeline::network::LikelihoodSettings;
 use pipeline::output::{prepare, write_whole};
+use pipeline::parts::{Settings, rows};
+use sde_core::Tolerance;
+use sde_core::levels::Levels;
 
 use crate::data::{Dequantise, Points, Source};
 use crate::flags::{Common, ModelFlags, ToleranceFlags};
 use crate::model::Described;
+use crate::parts::{self, Done, Job, PartFlags, fingerprint};
 use crate::progress::Progress;
 use crate::session::Session;
 use crate::solver;
 use report::Report;
+use trace::OwnTrace;
 
 /// The method that integrates the divergence after the state.
 const TWO_PHASE: &str = "two-phase";
@@ -32,8 +35,6 @@ const TWO_PHASE: &str = "two-phase";
 const EXACT_ONLY: &str = "expected the exact trace: its noise would raise the bound";
 /// Samples on the device together unless `--batch` says otherwise.
 const BATCH: usize = 64;
-/// The most dimensions whose trace is exact unless `--trace` says otherwise.
-const EXACT: usize = 64;
 
 /// Flags of `likelihood`.
 #[derive(Debug, Args)]
@@ -45,6 +46,8 @@ is left at t_min, for models that were trained on the integers themselves; or un
 that is the tighter the larger K is, and needs the exact trace. Floats are model coordinates: the result is the model's
 density at t_min. Log-likelihoods are in nats. The two-phase method tells the error of each: of the trace (from 2 probes on), of the
 solver and of the quadrature; the half-width of a 95 % interval is their sum. What a method cannot tell is null in the JSON.
+With --out, every chunk of --batch samples is kept in OUT.parts as soon as it is done: --resume goes on from there, and
+--chunks A..B does a part of the run; with the same --batch and --threads the results are those of one run, bit for bit.
 
 Example: sde likelihood --model runs/digits --data digits:test --rtol 1e-6 --atol 1e-6 --seed 1 --out out/nll.json")]
 pub(crate) struct LikelihoodFlags {
@@ -79,6 +82,11 @@ pub(crate) struct LikelihoodFlags {
     /// Where the JSON object goes.
     #[arg(long, value_name = "FILE.json")]
     out: Option<PathBuf>,
+    /// Where a page with the mean, a histogram and a table of the samples goes, one file that needs no other.
+    #[arg(long, value_name = "FILE.html")]
+    html: Option<PathBuf>,
+    #[command(flatten)]
+    parts: PartFlags,
 }
 
 /// Computes likelihoods.
@@ -95,10 +103,13 @@ pub(crate) fn run(flags: &LikelihoodFlags, common: &Common) -> Result<(), Box<dy
     let noise = (flags.dequantise, model.noise_to_signal());
     let points = source.points(noise, (levels, known), common.seed())?;
     let trace = flags.trace(&points, &session)?;
-    flags.out.as_ref().map(prepare).transpose()?;
+    [&flags.out, &flags.html].into_iter().flatten().try_for_each(prepare)?;
+    let n = points.x.len_of(Axis(0)) / points.draws;
+    let cut = (n, common.batch_or(BATCH));
+    let settings = parts::settings(flags.settings(&points, &trace), (&model, &session), cut)?;
+    let job = flags.parts.job(flags.out.as_deref(), cut, &settings)?;
 
-    let n = points.x.len_of(Axis(0));
-    let progress = Progress::new(&session, "likelihood:", n);
+    let progress = Progress::new(&session, "likelihood:", points.x.len_of(Axis(0)));
     let tell = |done| progress.at(done);
     let method = solver::method(&flags.solver).ok_or("no such solver")?; // the flag has one of the names
     let settings = LikelihoodSettings {
@@ -106,23 +117,14 @@ pub(crate) fn run(flags: &LikelihoodFlags, common: &Common) -> Result<(), Box<dy
         trace: trace.borrowed(),
         augmented: flags.method != TWO_PHASE,
     };
-    let found = model.run(&session, BATCH, &tell).likelihood(&points.x.view(), &settings)?;
+    let run = model.run(&session, BATCH, &tell);
+    let done = job.run(|samples| {
+        let rows = samples.start * points.draws..samples.end * points.draws;
+        let found = run.likelihood_of_some(&points.x.view(), rows.clone(), &settings)?;
+        Ok(rows::of_likelihoods(&points.of_samples(found, rows)))
+    })?;
     progress.finish();
-    let found = if points.dequantised {
-        let draws = found.chunks(points.draws).zip(points.log_r.chunks(points.draws));
-        draws.map(|(found, log_r)| importance(found, log_r)).collect()
-    } else {
-        found
-    };
-
-    let report = flags.report(&points, &found, &trace, model.interval());
-    if let Some(path) = &flags.out {
-        let text = session.json(&report)?;
-        write_whole(path, |file| file.write_all(text.as_bytes()))?;
-    }
-    session.report(&report, &report.table())?;
-    let status: Vec<_> = found.iter().map(|p| p.status).collect();
-    Ok(solver::unfinished(&status)?)
+    flags.deliver(&session, (&points, &trace, model.interval()), &job, done)
 }
 
 impl LikelihoodFlags {
@@ -152,77 +154,80 @@ impl LikelihoodFlags {
         }
     }
 
-    /// How the divergence is found: probes that are asked for are used.
-    fn trace(&self, points: &Points, session: &Session<'_>) -> Result<OwnTrace, Box<dyn Error>> {
-        if let Some(path) = &self.probe_file {
-            let probes = array(path, "probes")?;
-            check_probes(path, &probes, points.x.shape())?;
-            let upload = |probe: ArrayViewD<'_, f64>| {
-                let values: Vec<f64> = probe.iter().copied().collect();
-                Batch::from_host(&values, &sizes(probe.shape()), session.device)
-            };
-            let probes: Result<_, _> = probes.outer_iter().map(upload).collect();
-            return Ok(OwnTrace::Given(probes?));
+    /// What the numbers depend on, for the chunks of a long run.
+    fn settings(&self, points: &Points, trace: &OwnTrace) -> Settings {
+        let Tolerance { rtol, atol } = self.tolerance.tolerance();
+        vec![
+            ("method", self.method.clone()),
+            ("solver", self.solver.clone()),
+            ("rtol", format!("{rtol:?}")),
+            ("atol", format!("{atol:?}")),
+            ("trace", trace.to_string()),
+            ("dequantise", format!("{:?}", self.dequantise)),
+            ("levels", format!("{:?}", points.levels.map(Levels::count))),
+            ("data", fingerprint(&points.x).and_numbers(&points.log_r).to_string()),
+        ]
+    }
+
+    /// Writes and reports what was found.
+    fn deliver(
+        &self,
+        session: &Session<'_>,
+        (points, trace, interval): (&Points, &OwnTrace, (f64, f64)),
+        job: &Job,
+        mut done: Done,
+    ) -> Result<(), Box<dyn Error>> {
+        let report = |done: &Done| -> Result<_, Box<dyn Error>> {
+            let found: Option<Vec<_>> = done.rows.iter().map(rows::to_likelihoods).collect();
+            let found = job.samples(done).into_iter().zip(found.ok_or(parts::FOREIGN)?.concat());
+            let found: Vec<_> = found.collect();
+            let report = self.report(points, &found, trace, interval);
+            self.write(session, &report)?;
+            Ok((report, found))
+        };
+        let (mut told, mut found) = report(&done)?;
+        while job.has_more(&done) {
+            done = job.run(|_| Err(parts::FOREIGN.into()))?; // all that is wanted is there
+            (told, found) = report(&done)?;
         }
-        let d: usize = points.x.shape()[1..].iter().product();
-        let auto = self.trace == "auto" && self.probes.is_none() && d <= EXACT;
-        Ok(if auto || self.trace == "exact" || points.draws > 1 {
-            OwnTrace::Exact
-        } else {
-            let usual = if self.method == TWO_PHASE { 2 } else { 1 };
-            let count = u32::try_from(self.probes.unwrap_or(usual))?;
-            OwnTrace::Signs { count, seed: session.common.seed() }
-        })
+        job.finish()?;
+        session.report(&told, &told.table())?;
+        if session.common.json {
+            told.advice().into_iter().for_each(|advice| session.say(&advice)); // it stands in the table for people
+        }
+        let status: Vec<_> = found.iter().map(|(_, p)| p.status).collect();
+        Ok(solver::unfinished(&status)?)
+    }
+
+    /// Writes the files that were asked for.
+    fn write(&self, session: &Session<'_>, report: &Report<'_>) -> Result<(), Box<dyn Error>> {
+        let write = |path: &Option<PathBuf>, text: String| match path {
+            Some(path) => write_whole(path, |file| file.write_all(text.as_bytes())),
+            None => Ok(()),
+        };
+        write(&self.out, session.json(report)?)?;
+        Ok(write(&self.html, html::html(report))?)
     }
 
     fn report<'a>(
         &'a self,
         points: &Points,
-        found: &[LogLikelihood],
+        found: &[(usize, LogLikelihood)],
         trace: &OwnTrace,
         (t_min, t_max): (f64, f64),
     ) -> Report<'a> {
         let (trace, probes) = match trace {
             OwnTrace::Exact => ("exact", None),
             OwnTrace::Signs { count, .. } => ("hutchinson", Some(*count as usize)),
-            OwnTrace::Given(probes) => ("hutchinson", Some(probes.len())),
+            OwnTrace::Given { probes, .. } => ("hutchinson", Some(probes.len())),
         };
         let d = points.x.shape()[1..].iter().product();
         let meaning =
             if points.dequantised { "discrete_lower_bound" } else { "model_density_at_t_min" };
-        let head = report::Head { method: &self.method, trace, probes, t_min, t_max, meaning };
+        let tolerance = self.tolerance.tolerance();
+        let head =
+            report::Head { method: &self.method, trace, probes, t_min, t_max, meaning, tolerance };
         let parts = points.draws == 1 && self.dequantise != Some(Dequantise::TruncatedNormal);
         Report::new(head, (d, points.levels), found, parts)
     }
-}
-
-/// A [`Trace`] with its probes.
-enum OwnTrace {
-    Exact,
-    Signs { count: u32, seed: u64 },
-    Given(Vec<Batch>),
-}
-
-impl OwnTrace {
-    fn borrowed(&self) -> Trace<'_, Batch> {
-        match self {
-            Self::Exact => Trace::Exact,
-            Self::Signs { count, seed } => Trace::signs(*count, *seed),
-            Self::Given(probes) => Trace::Given(probes),
-        }
-    }
-}
-
-/// Refuses probes of another shape than [K, B, …].
-fn check_probes(path: &Path, probes: &ArrayD<f64>, data: &[usize]) -> Result<(), String> {
-    let found = probes.shape();
-    if found.len() == data.len() + 1 && found[0] > 0 && found[1..] == *data {
-        return Ok(());
-    }
-    let sizes: Vec<_> = data.iter().map(ToString::to_string).collect();
-    let path = path.display();
-    Err(format!(
-        "{path} has the shape {found:?}, expected [K, {}] for these data",
-        sizes.join(", ")
-    ))
 }

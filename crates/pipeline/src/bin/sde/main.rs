@@ -1,10 +1,14 @@
 //! The program `sde`: networks from the command line.
 //!
 //! * [`flags`]: what all commands share; [`session`]: the device, what is said and reported;
+//! * [`speed`]: the arithmetic and the layout of a network;
 //! * [`model`]: a network and what it means, from its own description, a scheduler's file or flags;
+//! * [`parts`]: runs in chunks; [`page`]: results as a page;
 //! * [`process`], [`scheduler`], [`solver`], [`ode`], [`data`]: what flags name;
-//! * [`sample`] with its `edit` and `inpaint`, [`likelihood`], [`flow`], [`interpolate`], [`eval`], [`train`], [`info`], [`verify`], [`compare`]: the commands.
+//! * [`sample`] with its `edit` and `inpaint`, [`likelihood`], [`flow`], [`interpolate`], [`eval`], [`train`], [`info`], [`verify`],
+//!   [`compare`], [`bench`]: the commands.
 
+mod bench;
 mod compare;
 mod data;
 mod eval;
@@ -15,12 +19,15 @@ mod interpolate;
 mod likelihood;
 mod model;
 mod ode;
+mod page;
+mod parts;
 mod process;
 mod progress;
 mod sample;
 mod scheduler;
 mod session;
 mod solver;
+mod speed;
 mod train;
 mod verify;
 
@@ -49,7 +56,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Draws samples by the probability-flow ODE or the reverse SDE.
-    Sample(sample::SampleFlags),
+    Sample(sample::DrawFlags),
     /// Computes the log-likelihood of data by the probability-flow ODE.
     Likelihood(likelihood::LikelihoodFlags),
     /// Evaluates a network, and its product with a cotangent, on arrays from a file.
@@ -68,6 +75,8 @@ enum Command {
     Edit(sample::edit::EditFlags),
     /// Draws the unknown part of samples of which a part is known.
     Inpaint(sample::inpaint::InpaintFlags),
+    /// Measures evaluations, products with the Jacobian, and a run of a sampler.
+    Bench(bench::BenchFlags),
     /// Shows libtorch, devices, and what a model is.
     Info(info::InfoFlags),
     /// Measures how far a network is from the score of a density, and its samples from the data.
@@ -92,6 +101,7 @@ fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
         Command::Interpolate(flags) => interpolate::run(flags, &cli.common),
         Command::Edit(flags) => sample::edit::run(flags, &cli.common),
         Command::Inpaint(flags) => sample::inpaint::run(flags, &cli.common),
+        Command::Bench(flags) => bench::run(flags, &cli.common),
         Command::Info(flags) => info::run(flags, &cli.common),
         Command::Verify(flags) => verify::run(flags, &cli.common),
     }

@@ -5,8 +5,9 @@ use std::path::Path;
 
 use pipeline::cli::Usage;
 use pipeline::models::unet::config::TimeEmbeddingType;
-use pipeline::models::{Architecture, Description, Forward, Label, Model};
+use pipeline::models::{Architecture, Batch, Description, Forward, Label, Model};
 use pipeline::network::{NetworkRun, sizes};
+use pipeline::parts::Fingerprint;
 use sde_core::{Prediction, Process};
 
 use crate::flags::{MeaningFlags, ModelFlags};
@@ -35,7 +36,7 @@ impl Described {
         shape: Option<&[usize]>,
         session: &Session<'_>,
     ) -> Result<Self, Box<dyn Error>> {
-        let model = Model::open(&flags.model, session.device)?;
+        let model = session.model(&flags.model)?;
         let description = describe(&model, &flags.model, &flags.meaning, shape, session)?;
         let end = description.process.end();
         let t_min = flags.t_min.unwrap_or(description.t_min);
@@ -93,6 +94,21 @@ impl Described {
         }
         self.guidance = Some(weight).filter(|w| (w - 1.0).abs() > 0.0);
         Ok(())
+    }
+
+    /// A number that tells this network and its meaning, class and guidance from others.
+    ///
+    /// # Errors
+    /// Weights that cannot be brought to the host.
+    pub(crate) fn fingerprint(&self) -> Result<Fingerprint, Box<dyn Error>> {
+        let told = format!("{} {:?} {:?}", self.description.to_toml()?, self.class, self.guidance);
+        let mut all = Fingerprint::default().and(told.as_bytes());
+        for (name, weights) in self.model.parameters.iter() {
+            all = all
+                .and(name.as_bytes())
+                .and_numbers(&Batch::new(&weights.f_flatten(0, -1)?)?.to_host()?);
+        }
+        Ok(all)
     }
 
     /// σ/α at `t_min`.

@@ -16,10 +16,12 @@ use pipeline::cli::{Usage, number, whole};
 use pipeline::data;
 use pipeline::network::Start;
 use pipeline::output::{Format, prepare, write_array};
+use pipeline::parts::rows;
 use serde::Serialize;
 
 use crate::flags::{Common, ModelFlags, ToleranceFlags};
 use crate::model::Described;
+use crate::parts::{self, Done, PartFlags};
 use crate::progress::Progress;
 use crate::session::Session;
 use crate::solver::{self, Method};
@@ -33,9 +35,18 @@ const BATCH: usize = 64;
 #[command(after_help = "\
 Adaptive samplers (rk23, rk45, dopri5, tsit5, vern7, dop853) choose the steps of each sample by --rtol and --atol unless
 --steps or a grid file is given, and adaptive-sde always does (1e-2 when absent); the others need --steps or a grid file.
-Sample i is the same for any --num and --batch, to rounding.
+Sample i is the same for any --num and --batch, to rounding, and with the same --batch and --threads bit for bit in any chunk.
 
 Example: sde sample --model runs/digits --sampler heun --grid log-snr --steps 40 --num 64 --seed 1 --out out/digits.png")]
+pub(crate) struct DrawFlags {
+    #[command(flatten)]
+    sample: SampleFlags,
+    #[command(flatten)]
+    parts: PartFlags,
+}
+
+/// Flags of every command that draws.
+#[derive(Debug, Args)]
 pub(crate) struct SampleFlags {
     #[command(flatten)]
     model: ModelFlags,
@@ -117,7 +128,8 @@ struct Sampled<'a> {
 ///
 /// # Errors
 /// A command line, model or file that cannot be used; a sample that did not reach the end.
-pub(crate) fn run(flags: &SampleFlags, common: &Common) -> Result<(), Box<dyn Error>> {
+pub(crate) fn run(flags: &DrawFlags, common: &Common) -> Result<(), Box<dyn Error>> {
+    let DrawFlags { sample: flags, parts } = flags;
     let plan = flags.plan()?;
     let session = Session::open("sample", common)?;
     let noise = flags.noise.as_ref().map(|path| data::array(path, "noise")).transpose()?;
@@ -126,19 +138,35 @@ pub(crate) fn run(flags: &SampleFlags, common: &Common) -> Result<(), Box<dyn Er
         Described::open(&flags.model, noise.as_ref().and_then(|x| x.shape().get(1..)), &session)?;
     model.guide(flags.guidance)?;
     let grid = plan.grid(&mut model)?;
-    let size = model.description.shape.iter().map(|&n| usize::try_from(n).unwrap_or(0));
-    Format::of(&flags.out)?.check(&std::iter::once(n).chain(size).collect::<Vec<_>>())?;
+    let shape: Vec<usize> =
+        model.description.shape.iter().map(|&n| usize::try_from(n).unwrap_or(0)).collect();
+    Format::of(&flags.out)?.check(&[&[n], &shape[..]].concat())?;
     prepare(&flags.out)?;
+    let cut = (n, session.common.batch_or(BATCH));
+    let settings = parts::settings(plan.settings(&grid, noise.as_ref()), (&model, &session), cut)?;
+    let job = parts.job(Some(&flags.out), cut, &settings)?;
 
     let start = noise.as_ref().map_or(Start::Prior(n), |x| Start::Given(x.view()));
     let progress = Progress::new(&session, "sampling:", n);
     let tell = |done| progress.at(done);
     let begun = session.seconds();
-    let drawn = model.run(&session, BATCH, &tell).draw(&start, plan.sampler(&grid))?;
+    let run = model.run(&session, BATCH, &tell);
+    let mut done = job.run(|samples| {
+        Ok(rows::of_solution(&run.draw_some(&start, samples, plan.sampler(&grid))?))
+    })?;
     let seconds = session.seconds() - begun;
     progress.finish();
 
-    flags.deliver(&session, (&plan, &grid, &model), drawn, (seconds, &Nothing {}))
+    let read = |done: &Done| rows::to_solution(&done.rows, &shape).ok_or(parts::FOREIGN);
+    let mut drawn = read(&done)?;
+    flags.write(&mut drawn)?;
+    while job.has_more(&done) {
+        done = job.run(|_| Err(parts::FOREIGN.into()))?; // all that is wanted is there
+        drawn = read(&done)?;
+        flags.write(&mut drawn)?;
+    }
+    job.finish()?;
+    flags.tell(&session, (&plan, &grid, &model), &drawn, (seconds, &Nothing {}))
 }
 
 /// The keys that `sample` has beside those of every command that draws.
@@ -182,24 +210,40 @@ impl SampleFlags {
         }
     }
 
-    /// Writes what was drawn in `seconds`, and reports it with the keys that are the command's own.
+    /// Writes what was drawn, and reports it.
     fn deliver<T: Serialize>(
         &self,
         session: &Session<'_>,
-        (plan, grid, model): (&Plan<'_>, &[f64], &Described),
+        of: (&Plan<'_>, &[f64], &Described),
         mut drawn: Solution<ArrayD<f64>>,
         (seconds, own): (f64, &T),
     ) -> Result<(), Box<dyn Error>> {
+        self.write(&mut drawn)?;
+        self.tell(session, of, &drawn, (seconds, own))
+    }
+
+    /// Writes what was drawn, clipped if asked for; of a sample that stopped, what it reached, but no picture.
+    fn write(&self, drawn: &mut Solution<ArrayD<f64>>) -> Result<(), Box<dyn Error>> {
         if self.clip == "unit" {
             drawn.y.mapv_inplace(|y| y.clamp(-1.0, 1.0));
         }
-        let ended = solver::unfinished(&drawn.status);
-        if ended.is_ok() || Format::of(&self.out)? != Format::Png {
-            write_array(&self.out, "samples", &drawn.y)?; // of a sample that stopped, what it reached
+        if drawn.is_done() || Format::of(&self.out)? != Format::Png {
+            write_array(&self.out, "samples", &drawn.y)?;
         }
-        let sampled = self.sampled(plan, grid, model, &drawn, (session.common.seed(), seconds));
-        session.report(&Delivered { sampled: &sampled, own }, &summary(&sampled, &drawn))?;
-        Ok(ended?)
+        Ok(())
+    }
+
+    /// Reports what was drawn in `seconds`, with the keys that are the command's own.
+    fn tell<T: Serialize>(
+        &self,
+        session: &Session<'_>,
+        (plan, grid, model): (&Plan<'_>, &[f64], &Described),
+        drawn: &Solution<ArrayD<f64>>,
+        (seconds, own): (f64, &T),
+    ) -> Result<(), Box<dyn Error>> {
+        let sampled = self.sampled(plan, grid, model, drawn, (session.common.seed(), seconds));
+        session.report(&Delivered { sampled: &sampled, own }, &summary(&sampled, drawn))?;
+        Ok(solver::unfinished(&drawn.status)?)
     }
 
     fn sampled<'a>(

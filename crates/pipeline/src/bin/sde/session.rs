@@ -1,14 +1,18 @@
 //! One run of a command: its device, what it says on stderr and what it reports on stdout.
 
 use std::error::Error;
+use std::path::Path;
 use std::time::Instant;
 
 use pipeline::cli::{one_line, print};
+use pipeline::models::Model;
+use pipeline::models::parameters::Place;
 use pipeline::models::tch::Device;
 use pipeline::models::torch_ext::runtime;
 use serde::Serialize;
 
 use crate::flags::Common;
+use crate::speed;
 
 /// The device and the clock of a run.
 #[derive(Debug)]
@@ -16,7 +20,7 @@ pub(crate) struct Session<'a> {
     pub(crate) common: &'a Common,
     pub(crate) device: Device,
     started: Instant,
-    command: &'static str,
+    pub(crate) command: &'static str,
 }
 
 /// What every JSON object begins with.
@@ -47,6 +51,28 @@ impl<'a> Session<'a> {
         runtime::allow_tf32(false)?;
         let device = runtime::device(&common.device)?;
         Ok(Self { common, device, started, command })
+    }
+
+    /// Reads a model, and places it as flags say.
+    ///
+    /// # Errors
+    /// A model that cannot be read, or not be placed so.
+    pub(crate) fn model(&self, path: &Path) -> Result<Model, Box<dyn Error>> {
+        let model = Model::open(path, self.device)?;
+        let place = speed::place(&model, self.common, self.device, self.command);
+        let as_it_is = Place { device: self.device, ..Place::FILE };
+        Ok(if place == as_it_is { model } else { model.placed(place)? })
+    }
+
+    /// Waits until a CUDA device has done all that it was given.
+    ///
+    /// # Errors
+    /// None that is told here: what failed on the device shows at the next use of its results.
+    pub(crate) fn wait(&self) -> Result<(), Box<dyn Error>> {
+        if let Device::Cuda(n) = self.device {
+            pipeline::models::tch::Cuda::synchronize(i64::try_from(n)?);
+        }
+        Ok(())
     }
 
     /// Seconds since the start.

@@ -97,7 +97,7 @@ pub(crate) fn run(flags: &VerifyFlags, common: &Common) -> Result<(), Box<dyn Er
     };
     write(&flags.out, session.json(&report)?.as_bytes())?;
     write(&flags.plot, &picture)?;
-    write(&flags.html, html::page(&picture, &report).as_bytes())?;
+    write(&flags.html, html::html(&picture, &report).as_bytes())?;
     session.report(&report, &report.table())
 }
 

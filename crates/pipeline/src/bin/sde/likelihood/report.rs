@@ -1,8 +1,8 @@
 //! What `sde likelihood` reports: the JSON object, and a table for people.
 
 use ode_solvers::{ErrorBar, LogLikelihood, SetLikelihood};
-use sde_core::Summary;
 use sde_core::levels::Levels;
+use sde_core::{Summary, Tolerance};
 use serde::Serialize;
 
 use crate::solver;
@@ -16,6 +16,8 @@ pub(super) struct Head<'a> {
     pub(super) t_min: f64,
     pub(super) t_max: f64,
     pub(super) meaning: &'static str,
+    #[serde(skip)]
+    pub(super) tolerance: Tolerance,
 }
 
 /// The JSON of `likelihood`.
@@ -23,10 +25,10 @@ pub(super) struct Head<'a> {
 pub(super) struct Report<'a> {
     n: usize,
     d: usize,
-    levels: Option<u32>,
+    pub(super) levels: Option<u32>,
     #[serde(flatten)]
     head: Head<'a>,
-    samples: Vec<Sample>,
+    pub(super) samples: Vec<Sample>,
     mean: Mean,
     /// The parts of the error of the mean, for people.
     #[serde(skip)]
@@ -35,28 +37,28 @@ pub(super) struct Report<'a> {
 
 /// One sample; in nats but for the bits.
 #[derive(Serialize)]
-struct Sample {
-    index: usize,
-    log_likelihood: f64,
+pub(super) struct Sample {
+    pub(super) index: usize,
+    pub(super) log_likelihood: f64,
     /// The two parts of the log-likelihood, where these are all that it is made of.
-    log_prior: Option<f64>,
-    int_div: Option<f64>,
-    bits_per_dim: Option<f64>,
+    pub(super) log_prior: Option<f64>,
+    pub(super) int_div: Option<f64>,
+    pub(super) bits_per_dim: Option<f64>,
     #[serde(flatten)]
-    errors: Errors,
-    nfe: u32,
-    status: &'static str,
+    pub(super) errors: Errors,
+    pub(super) nfe: u32,
+    pub(super) status: &'static str,
 }
 
 /// The parts of a sample's error; null is unknown.
 #[derive(Serialize)]
-struct Errors {
-    half_width_95: Option<f64>,
-    se: Option<f64>,
-    dof: Option<f64>,
-    ode_error: Option<f64>,
-    quadrature_error: Option<f64>,
-    float_error: Option<f64>,
+pub(super) struct Errors {
+    pub(super) half_width_95: Option<f64>,
+    pub(super) se: Option<f64>,
+    pub(super) dof: Option<f64>,
+    pub(super) ode_error: Option<f64>,
+    pub(super) quadrature_error: Option<f64>,
+    pub(super) float_error: Option<f64>,
 }
 
 impl Errors {
@@ -91,12 +93,12 @@ impl<'a> Report<'a> {
     pub(super) fn new(
         head: Head<'a>,
         (d, levels): (usize, Option<Levels>),
-        found: &[LogLikelihood],
+        found: &[(usize, LogLikelihood)],
         parts: bool,
     ) -> Self {
         let bits = |p: &LogLikelihood| levels.map(|levels| levels.bits_per_dim(p.value(), d));
-        let sample = |(index, p): (usize, &LogLikelihood)| Sample {
-            index,
+        let sample = |(index, p): &(usize, LogLikelihood)| Sample {
+            index: *index,
             log_likelihood: p.value(),
             log_prior: parts.then_some(p.log_prior),
             int_div: parts.then_some(p.int_div),
@@ -105,7 +107,7 @@ impl<'a> Report<'a> {
             nfe: p.nfe,
             status: solver::status(p.status),
         };
-        let set = SetLikelihood::of(found);
+        let set = SetLikelihood::of(&found.iter().map(|(_, p)| *p).collect::<Vec<_>>());
         let nats_per_bit = d as f64 * std::f64::consts::LN_2; // in each dimension
         let in_bits = |nats: f64| levels.map(|_| nats / nats_per_bit);
         Self {
@@ -113,7 +115,7 @@ impl<'a> Report<'a> {
             d,
             levels: levels.map(Levels::count),
             head,
-            samples: found.iter().enumerate().map(sample).collect(),
+            samples: found.iter().map(sample).collect(),
             mean: Mean {
                 log_likelihood: set.mean.mean,
                 bits_per_dim: levels.map(|levels| levels.bits_per_dim(set.mean.mean, d)),
@@ -126,35 +128,53 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// A few lines for people.
-    pub(super) fn table(&self) -> String {
+    /// The mean and what it is made of, for people: what, and the finding.
+    pub(super) fn lines(&self) -> Vec<(&'static str, String)> {
         let Self { n, d, head, mean, .. } = self;
-        let nfe = self.samples.iter().map(|s| f64::from(s.nfe)).sum::<f64>() / *n as f64;
-        let nats = Summary { mean: mean.log_likelihood, standard_error: mean.se };
+        let mut lines = vec![("samples", format!("{n} of {d} dimensions"))];
         let bits = mean.bits_per_dim.zip(mean.bits_per_dim_se).zip(self.levels);
-        let bits = bits.map_or_else(String::new, |((mean, standard_error), levels)| {
-            let bits = Summary { mean, standard_error };
-            let interval = interval(mean, self.mean.bits_per_dim_half_width_95);
-            format!("bits/dim         {bits}{interval} ({levels} levels)\n")
-        });
+        lines.extend(bits.map(|((value, standard_error), levels)| {
+            let interval = interval(value, mean.bits_per_dim_half_width_95);
+            let bits = Summary { mean: value, standard_error };
+            ("bits/dim", format!("{bits}{interval} ({levels} levels)"))
+        }));
+        let nats = Summary { mean: mean.log_likelihood, standard_error: mean.se };
         let interval = interval(mean.log_likelihood, mean.half_width_95);
-        let probes = head.probes.map_or_else(String::new, |k| format!(", probes {k}"));
+        lines.push(("log-likelihood", format!("{nats}{interval} nats")));
+        lines.push(("", "(mean ± standard error over samples)".into()));
+        lines.extend(self.mean_parts());
+        lines.push(("its own error", self.parts()));
+        let nfe = self.samples.iter().map(|s| f64::from(s.nfe)).sum::<f64>() / *n as f64;
+        lines.push(("NFE", format!("{nfe:.1}")));
         let meaning = match head.meaning {
             "discrete_lower_bound" => {
                 "bits/dim bound from above what the integer data cost; log-likelihood in model coordinates"
             }
             _ => "the model's density at t_min",
         };
-        format!(
-            "samples          {n} of {d} dimensions\n{bits}log-likelihood   {nats}{interval} nats\n\
-             \x20                (mean ± standard error over samples)\n\
-             its own error    {}\n\
-             NFE              {nfe:.1}\nmeaning          {meaning}, t from {} to {}, trace {}{probes}\n",
-            self.parts(),
-            head.t_min,
-            head.t_max,
-            head.trace
-        )
+        let probes = head.probes.map_or_else(String::new, |k| format!(", probes {k}"));
+        let Head { t_min, t_max, trace, .. } = head;
+        lines.push((
+            "meaning",
+            format!("{meaning}, t from {t_min} to {t_max}, trace {trace}{probes}"),
+        ));
+        lines
+    }
+
+    /// [`lines`](Self::lines) as text.
+    pub(super) fn table(&self) -> String {
+        let line = |(what, found): &(_, String)| format!("{what:<17}{found}\n");
+        self.lines().iter().map(line).collect::<Vec<_>>().concat()
+    }
+
+    /// The mean of the prior and of the integral, where these are all that the likelihood is made of.
+    fn mean_parts(&self) -> Option<(&'static str, String)> {
+        let mean = |part: fn(&Sample) -> Option<f64>| {
+            let sum: Option<f64> = self.samples.iter().map(part).sum();
+            sum.map(|sum| sum / self.n as f64)
+        };
+        let (prior, integral) = (mean(|s| s.log_prior)?, mean(|s| s.int_div)?);
+        Some(("its parts", format!("log prior {prior:.4}, ∫ div v dt {integral:.4} nats")))
     }
 
     /// The parts of the error that the mean has as a number, and what would make it smaller.
@@ -168,22 +188,83 @@ impl<'a> Report<'a> {
                 "unknown: one probe tells no spread; solver {ode:.1e}, quadrature {quadrature:.1e} nats"
             );
         };
-        let head = &self.head;
-        let advice = if ode + quadrature > trace {
-            "; lower --rtol and --atol to make it smaller"
-        } else if trace > 0.0 && head.probes.is_some() {
-            "; more --probes make it smaller"
-        } else {
-            ""
-        };
+        let advice = self.advice().map_or_else(String::new, |advice| format!("; {advice}"));
         format!(
             "± {:.2e} nats (95 %): trace {trace:.1e}, solver {ode:.1e}, quadrature {quadrature:.1e}{advice}",
             trace + ode + quadrature
         )
+    }
+
+    /// What would make the error bar smaller, by the largest part of it.
+    pub(super) fn advice(&self) -> Option<String> {
+        let ErrorBar { trace, ode, quadrature } = self.errors;
+        let (trace, ode, quadrature) = (trace?.half_width(), ode?, quadrature?);
+        if ode + quadrature > trace {
+            let (part, flags) = if ode >= quadrature {
+                ("solver", self.head.larger_tolerance())
+            } else {
+                ("quadrature", "--atol") // the limit of a panel is 100 times that
+            };
+            return Some(format!(
+                "most of it is from the {part}: lower {flags} to make it smaller"
+            ));
+        }
+        let random = trace > 0.0 && self.head.probes.is_some();
+        random.then(|| "most of it is from the trace: more --probes make it smaller".into())
+    }
+}
+
+impl Head<'_> {
+    /// The tolerance that a step's error is held against, both where neither is a tenth of the other. (States are of order 1.)
+    fn larger_tolerance(&self) -> &'static str {
+        let Tolerance { rtol, atol } = self.tolerance;
+        match () {
+            () if rtol >= 10.0 * atol => "--rtol",
+            () if atol >= 10.0 * rtol => "--atol",
+            () => "--rtol and --atol",
+        }
     }
 }
 
 /// A 95 % interval, where it is known.
 fn interval(mean: f64, half_width: Option<f64>) -> String {
     half_width.map_or_else(String::new, |w| format!(", 95 % [{:.4}, {:.4}]", mean - w, mean + w))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ode_solvers::{LaneStatus, TraceError};
+
+    fn advice([trace, ode, quadrature]: [f64; 3], (rtol, atol): (f64, f64)) -> Option<String> {
+        let trace = Some(TraceError { standard_error: trace, dof: f64::INFINITY });
+        let errors = ErrorBar { trace, ode: Some(ode), quadrature: Some(quadrature) };
+        let (nfe, products, status) = (1, 1, LaneStatus::Done);
+        let found = LogLikelihood {
+            log_prior: 0.0,
+            int_div: 0.0,
+            correction: 0.0,
+            errors,
+            nfe,
+            products,
+            status,
+        };
+        let tolerance = Tolerance { rtol, atol };
+        let (method, trace, meaning) = ("two-phase", "hutchinson", "model_density_at_t_min");
+        let probes = Some(2);
+        let head = Head { method, trace, probes, t_min: 0.0, t_max: 1.0, meaning, tolerance };
+        Report::new(head, (1, None), &[(0, found)], true).advice()
+    }
+
+    #[test]
+    fn the_largest_part_says_what_helps() {
+        let of = |parts, tolerances| advice(parts, tolerances).unwrap();
+        let (same, small) = ((1e-3, 1e-3), (1e-3, 1e-5));
+        assert!(of([0.1, 0.5, 0.2], same).contains("the solver: lower --rtol and --atol to"));
+        assert!(of([0.1, 0.5, 0.2], small).contains("the solver: lower --rtol to"));
+        assert!(of([0.1, 0.5, 0.2], (1e-5, 1e-3)).contains("the solver: lower --atol to"));
+        assert!(of([0.1, 0.2, 0.5], small).contains("the quadrature: lower --atol to"));
+        assert!(of([0.5, 0.2, 0.1], same).contains("more --probes"));
+        assert_eq!(advice([0.0; 3], same), None);
+    }
 }

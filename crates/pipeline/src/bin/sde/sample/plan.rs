@@ -3,16 +3,19 @@
 use std::error::Error;
 use std::path::Path;
 
+use ndarray::ArrayD;
 use ode_solvers::Stochastic;
 use ode_solvers::samplers::{self, Churn, StepVariance};
 use ode_solvers::stochastic::{Langevin, LangevinStep, Predictor};
 use pipeline::cli::Usage;
 use pipeline::network::Sampler;
 use pipeline::output::Format;
+use pipeline::parts::{Fingerprint, Settings};
 use sde_core::Tolerance;
 
 use super::SampleFlags;
 use crate::model::Described;
+use crate::parts::fingerprint;
 use crate::solver::{self, ADAPTIVE_SDE, Method};
 
 /// Names of grids; any other is a file.
@@ -205,6 +208,20 @@ impl Plan<'_> {
                 Ok(times)
             }
         }
+    }
+
+    /// What the samples depend on, for the chunks of a long run.
+    pub(super) fn settings(&self, grid: &[f64], noise: Option<&ArrayD<f64>>) -> Settings {
+        let sampler = match self.method {
+            Method::Ode(method) => method.name.into(),
+            method => format!("{method:?} with eta {:?}", self.eta),
+        };
+        let steps = match self.steps {
+            Steps::Adaptive(Tolerance { rtol, atol }) => format!("rtol {rtol:?}, atol {atol:?}"),
+            _ => format!("{}, a grid {}", grid.len(), Fingerprint::default().and_numbers(grid)),
+        };
+        let noise = noise.map_or_else(|| "by seed".into(), |x| fingerprint(x).to_string());
+        vec![("sampler", sampler), ("steps", steps), ("noise", noise)]
     }
 
     /// For the run.

@@ -1,6 +1,6 @@
 """Training steps of the same U-Net here and in PyTorch eager (diffusers' UNet2DModel), back to back on this machine.
 
-    python benches/peers/train.py --sde target/release/sde [--threads 1] [--rounds 3]
+    python benches/peers/train.py --sde target/release/sde [--threads 1] [--rounds 3] [--dtype bf16]
 
 Both sides do the same step: uniform dequantisation, strata of times, noise, EDM's input and target under a VP process,
 forward, backward, a gradient cut to norm 6, AdamW, an exponential average of the weights. Rounds alternate; the best
@@ -42,7 +42,7 @@ def toml(value):
     return json.dumps(value)
 
 
-def write_config(folder, case):
+def write_config(folder, case, dtype):
     import numpy as np
 
     pixels = np.random.default_rng(0).integers(0, case["levels"], (512, *case["shape"]), dtype=np.uint8)
@@ -68,6 +68,7 @@ steps = {case["steps"]}
 batch = {case["batch"]}
 learning_rate = 1e-3
 warmup = 10
+dtype = {toml(dtype)}
 betas = [0.9, 0.99]
 weight_decay = 0.0
 clip = 6.0
@@ -90,22 +91,23 @@ def child(command, folder):
     return out, usage.ru_maxrss / 1024
 
 
-def ours(sde, threads, case):
+def ours(sde, threads, dtype, case):
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_config(folder, case)
+        write_config(folder, case, dtype)
         _, peak = child([sde, "train", "train.toml", "--threads", str(threads), "--quiet"], folder)
         lines = [json.loads(line) for line in (folder / "run/metrics.jsonl").read_text().splitlines()]
         # the last window has the look at the validation data behind it, not in it
         return max(line["speed"] for line in lines), peak
 
 
-def theirs(threads, name):
-    out, peak = child([sys.executable, __file__, "--child", name, "--threads", str(threads)], ".")
+def theirs(threads, dtype, name):
+    command = [sys.executable, __file__, "--child", name, "--threads", str(threads), "--dtype", dtype]
+    out, peak = child(command, ".")
     return float(out), peak
 
 
-def torch_loop(threads, case):
+def torch_loop(threads, dtype, case):
     import time
 
     import torch
@@ -133,7 +135,8 @@ def torch_loop(threads, case):
         eps = torch.randn_like(x0)
         x = (view(alpha) * x0 + view(sigma) * eps) / view(n)
         y = view(sigma / (s * n)) * x0 - view(s * alpha / n) * eps
-        output = net(x, 0.25 * (sigma / alpha).log()).sample
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == "bf16"):
+            output = net(x, 0.25 * (sigma / alpha).log()).sample.float()
         weight = (high - low) / 2 * (s * alpha / n) ** 2
         loss = (weight * (output - y).square().mean(dim=(1, 2, 3))).mean()
         optimiser.zero_grad(set_to_none=True)
@@ -157,15 +160,19 @@ def main():
     parser.add_argument("--sde", default="target/release/sde")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--dtype", default="f32", choices=["f32", "bf16"])
     parser.add_argument("--child")
     args = parser.parse_args()
     if args.child:
-        torch_loop(args.threads, NETWORKS[args.child])
+        torch_loop(args.threads, args.dtype, NETWORKS[args.child])
         return
     sde = str(Path(args.sde).resolve())
-    print(f"{args.threads} thread(s), images/s of a training step, peak MiB")
+    print(f"{args.dtype}, {args.threads} thread(s), images/s of a training step, peak MiB")
     for name, case in NETWORKS.items():
-        rounds = [(ours(sde, args.threads, case), theirs(args.threads, name)) for _ in range(args.rounds)]
+        rounds = [
+            (ours(sde, args.threads, args.dtype, case), theirs(args.threads, args.dtype, name))
+            for _ in range(args.rounds)
+        ]
         (a, m), (b, n) = [
             (max(r[i][0] for r in rounds), max(r[i][1] for r in rounds)) for i in range(2)
         ]

@@ -4,7 +4,7 @@
 //! features.ts   forward(images [B, 3, H, W] u8) → [B, F]
 //! ```
 //!
-//! Resizing and scaling are the file's own business, as in the file that the FID of EDM and StyleGAN is computed with. It
+//! Resizing and scaling are the file's own business, as in the file that the FID of EDM is computed with. It
 //! holds code, as every TorchScript file does: open those that you trust.
 
 use std::path::Path;
@@ -42,7 +42,8 @@ pub fn features(path: &Path, images: ArrayView4<'_, f64>, device: Device) -> Res
     for start in (0..n).step_by(BATCH) {
         let part = images.slice_axis(Axis(0), Slice::from(start..(start + BATCH).min(n)));
         let bytes: Vec<u8> = part.iter().map(|&y| byte(y)).collect();
-        let size = [part.len_of(Axis(0)), channels, h, w].map(|n| n as i64);
+        let size =
+            [part.len_of(Axis(0)), channels, h, w].map(|n| i64::try_from(n).unwrap_or(i64::MAX));
         let all = [size[0], 3, size[2], size[3]];
         let x = Tensor::f_from_slice(&bytes).and_then(|x| x.f_reshape(size)?.f_expand(all, false));
         let x = x.and_then(|x| x.f_contiguous()?.f_to_device(device)).map_err(torch)?;
@@ -97,7 +98,12 @@ mod tests {
         });
         let found = features(&path, images.view(), Device::Cpu).unwrap();
         assert_eq!(found.dim(), (70, 3));
-        assert!(found.outer_iter().enumerate().all(|(i, f)| f.iter().all(|&x| x == i as f64)));
+        assert!(
+            found
+                .outer_iter()
+                .enumerate()
+                .all(|(i, f)| f.iter().all(|x| (x - i as f64).abs() < 1e-6))
+        );
         let text =
             features(&folder.path().join("gone.ts"), images.view(), Device::Cpu).unwrap_err();
         assert!(text.to_string().contains("gone.ts"), "{text}");

@@ -54,13 +54,13 @@ struct Body {
 /// Those of [`train`]; a device other than the CPU.
 pub(crate) fn run(flags: &TrainFlags, common: &Common) -> Result<(), Box<dyn Error>> {
     for (given, flag, key) in [
-        (common.seed.is_some(), "--seed", "seed"),
-        (common.batch.is_some(), "--batch", "training.batch"),
+        (common.seed.is_some(), "--seed", "seed=N"),
+        (common.batch.is_some(), "--batch", "training.batch=N"),
+        (common.dtype != "f32", "--dtype", "training.dtype=bf16"),
     ] {
         if given {
-            return Err(
-                Usage(format!("found {flag}, expected --set {key}=N: the file says it")).into()
-            );
+            let text = format!("found {flag}, expected --set {key}: the file says it");
+            return Err(Usage(text).into());
         }
     }
     if common.device.starts_with("cuda") {

@@ -209,3 +209,16 @@ fn a_perceptron_is_a_score_of_vectors() {
         sentence(model.network.forward(Input { label: &[0.1], ..input(&flat) }).unwrap_err());
     assert!(text.contains("has the shape [1, 4], expected [B, 2]"), "{text}");
 }
+
+/// Saves every checkpoint of `fixtures/unet2d` again, for `tools/reference/reads_ours.py`, which opens them with diffusers.
+#[test]
+#[ignore = "writes to the folder that SAVE_TO names"]
+fn checkpoints_are_saved_for_the_reference() {
+    let to = PathBuf::from(std::env::var_os("SAVE_TO").expect("SAVE_TO names a folder"));
+    for entry in fs::read_dir(fixtures("../unet2d")).unwrap() {
+        let path = entry.unwrap().path();
+        let folder = to.join(path.file_name().unwrap());
+        Model::open(&path, Device::Cpu).unwrap().save(&folder).unwrap();
+        fs::copy(path.join("reference.safetensors"), folder.join("reference.safetensors")).unwrap();
+    }
+}

@@ -12,7 +12,7 @@ use clap::Parser;
 use models::tch::Device;
 use models::{Description, Model};
 use ndarray::{Array2, ArrayD};
-use ode_solvers::{RK45, Trace};
+use ode_solvers::{LogLikelihood, RK45, Trace};
 use pipeline::cli::{finish, parse_or_exit, print, whole};
 use pipeline::data::toy::Toy;
 use pipeline::network::{LikelihoodSettings, NetworkRun};
@@ -90,10 +90,11 @@ fn fit(flags: &Flags) -> Result<Model, Box<dyn Error>> {
     config.training.steps = flags.steps.unwrap_or(config.training.steps);
     let outcome = train(&config, &AtomicBool::new(false), &mut |event| match event {
         Event::Report(p) => {
-            eprintln!("step {} of {}  loss {:.4}  {:.0} points/s", p.step, p.steps, p.loss, p.speed)
+            let (step, steps, loss, speed) = (p.step, p.steps, p.loss, p.speed);
+            eprintln!("step {step} of {steps}  loss {loss:.4}  {speed:.0} points/s");
         }
         Event::Note(text) => eprintln!("{text}"),
-        _ => (),
+        Event::Step { .. } => (),
     })?;
     Ok(Model::open(outcome.model, Device::Cpu)?)
 }
@@ -117,7 +118,7 @@ fn log_densities(model: &Model, x: &Array2<f64>) -> Result<Vec<f64>, Box<dyn Err
     let settings = LikelihoodSettings { solver, trace: Trace::Exact, augmented: false };
     let x: ArrayD<f64> = x.clone().into_dyn();
     let solved = run.likelihood(&x.view(), &settings)?;
-    Ok(solved.iter().map(|point| point.value()).collect())
+    Ok(solved.iter().map(LogLikelihood::value).collect())
 }
 
 fn log_true(x: &Array2<f64>) -> Vec<f64> {

@@ -93,14 +93,14 @@ fn try_one(folder: &Path, original: &[(String, Vec<u8>)], case: u64) -> bool {
         }
         Model::open(folder, Device::Cpu).map(drop)
     };
-    match catch_unwind(AssertUnwindSafe(work)) {
-        Ok(Ok(())) => false,
-        Ok(Err(error)) => {
+    let result = catch_unwind(AssertUnwindSafe(work));
+    match result.unwrap_or_else(|_| panic!("case {case} panicked")) {
+        Ok(()) => false,
+        Err(error) => {
             let text = error.to_string();
             assert!(!text.is_empty() && !text.contains('\n'), "case {case}: {text}");
             true
         }
-        Err(_) => panic!("case {case} panicked"),
     }
 }
 

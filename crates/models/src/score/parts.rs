@@ -35,7 +35,7 @@ impl NetworkScore<'_> {
         if self.limit().is_none_or(|limit| limit >= n) {
             match work(x.tensor(), at, 0..n) {
                 Err(error) if n > 1 && is_out_of_memory(&error) => {
-                    self.limit.0.set(Some(n.div_ceil(2)))
+                    self.limit.0.set(Some(n.div_ceil(2)));
                 }
                 found => return found,
             }

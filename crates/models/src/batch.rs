@@ -53,7 +53,8 @@ impl Batch {
     /// # Errors
     /// When their number is not that of the shape, or memory runs out.
     pub fn from_host(values: &[f64], shape: &[i64], device: Device) -> Result<Self> {
-        if values.len() as i64 != shape.iter().product::<i64>() {
+        let count = shape.iter().try_fold(1_i64, |n, &axis| n.checked_mul(axis));
+        if count != Some(values.len() as i64) {
             let expected = format!("{} numbers, as many as were given", values.len());
             return Err(Error::Shape { what: "a batch", found: shape.to_vec(), expected });
         }

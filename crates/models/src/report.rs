@@ -67,7 +67,12 @@ fn edits(a: &str, b: &str) -> usize {
 
 /// `3 missing (a, b, c)`, with at most [`LISTED`] of them.
 fn list(f: &mut fmt::Formatter<'_>, what: &str, items: &[String]) -> fmt::Result {
-    write!(f, "{} {what} ({}", items.len(), items[..items.len().min(LISTED)].join(", "))?;
+    let listed = items[..items.len().min(LISTED)].join(", ");
+    write!(f, "{} {what} (", items.len())?;
+    for c in listed.chars() {
+        // A damaged file may have any character in a name.
+        if c.is_control() { write!(f, "{}", c.escape_default())? } else { write!(f, "{c}")? }
+    }
     f.write_str(if items.len() > LISTED { ", …)" } else { ")" })
 }
 

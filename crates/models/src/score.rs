@@ -16,9 +16,10 @@
 //!
 //! The forms `uᵀ (∂D/∂x) u` are `A |u|² + B uᵀ (∂y/∂x) u`. `c_in = 1/√(σ² + σ_data² α²)` for EDM's prediction and 1
 //! otherwise. One pass forward gives value and graph; a form is one pass backward for its probe u, the exact trace is d of
-//! them. States are f64; the network computes in f32.
+//! them. States are f64; the network computes in f32. A batch that is too large for the memory is cut: see `parts`.
 
 mod adjoint;
+mod parts;
 
 use sde_core::sde::Coefficients;
 use sde_core::{Divergence, Field, Lanes, Prediction, Pull, Score, State};
@@ -32,6 +33,7 @@ use crate::network::{Classes, Input, Network};
 use crate::vjp::Graph;
 
 pub use adjoint::WeightGradients;
+use parts::{Limit, rows};
 
 /// A network under the process that it was trained on.
 #[derive(Debug)]
@@ -43,6 +45,7 @@ pub struct NetworkScore<'a> {
     guidance: Option<f64>,
     train: bool,
     collected: Option<WeightGradients<'a>>,
+    limit: Limit,
 }
 
 /// What one evaluation needs at the rows' times.
@@ -62,7 +65,15 @@ struct Factors {
 impl<'a> NetworkScore<'a> {
     /// The network as it is sampled from: no gradients of its weights, no dropout.
     pub fn new(network: &'a dyn Network, description: &'a Description) -> Self {
-        Self { network, description, class: None, guidance: None, train: false, collected: None }
+        Self {
+            network,
+            description,
+            class: None,
+            guidance: None,
+            train: false,
+            collected: None,
+            limit: Limit::default(),
+        }
     }
 
     /// The network in training: dropout drops, and values are part of the graph of its weights.
@@ -167,9 +178,13 @@ impl<'a> NetworkScore<'a> {
 
     fn value(&self, x: &Batch, at: Lanes<'_>, out: &mut Field<Batch>) -> Result<()> {
         let at = self.at(x, at)?;
-        let _no_grad = (!self.train).then(tch::no_grad_guard);
-        let y = self.output(x.tensor(), &at)?;
-        self.write(x, &y, &at, out)
+        if self.train {
+            let y = self.output(x.tensor(), &at)?;
+            return self.write(x, &y, &at, out);
+        }
+        let _no_grad = tch::no_grad_guard();
+        let found = self.in_parts(x, &at, |x, at, _| Ok(vec![self.output(x, at)?]))?;
+        self.write(x, &found[0], &at, out)
     }
 
     /// The field, and its exact divergences.
@@ -181,8 +196,12 @@ impl<'a> NetworkScore<'a> {
         divergence: &mut Divergence,
     ) -> Result<()> {
         let at = self.at(x, lanes)?;
-        let graph = self.graph(x, &at, out)?;
-        let (trace, d) = (exact_trace(&graph)?, x.sample_len() as f64);
+        let found = self.in_parts(x, &at, |x, at, _| {
+            let graph = Graph::new(|x| self.output(x, at), x)?;
+            Ok(vec![graph.y.f_detach()?, exact_trace(&graph)?])
+        })?;
+        self.write(x, &found[0], &at, out)?;
+        let (trace, d) = (Batch::new(&found[1])?.to_host()?, x.sample_len() as f64);
         self.convert(&at, &vec![d; trace.len()], &trace, divergence)
     }
 
@@ -199,25 +218,33 @@ impl<'a> NetworkScore<'a> {
             let (what, found) = ("the forms", vec![forms.len() as i64]);
             return Err(Error::Shape { what, found, expected: format!("[{}]", probes.len()) });
         }
-        let at = self.at(x, lanes)?;
-        let graph = self.graph(x, &at, out)?;
-        for (k, (u, form)) in probes.iter().zip(forms).enumerate() {
+        for u in probes {
             u.check()?;
-            let product = Batch::new(&graph.pull_back(u.tensor(), k + 1 < probes.len())?)?;
+            let (found, expected) = (u.tensor().size(), x.tensor().size());
+            if found != expected {
+                let expected = format!("{expected:?}, that of the output");
+                return Err(Error::Shape { what: "the cotangent", found, expected });
+            }
+        }
+        let at = self.at(x, lanes)?;
+        let found = self.in_parts(x, &at, |x, at, part| {
+            let graph = Graph::new(|x| self.output(x, at), x)?;
+            let mut found = vec![graph.y.f_detach()?];
+            for (k, u) in probes.iter().enumerate() {
+                let u = rows(u.tensor(), part.clone())?;
+                found.push(graph.pull_back(&u, k + 1 < probes.len())?);
+            }
+            Ok(found)
+        })?;
+        self.write(x, &found[0], &at, out)?;
+        for ((u, product), form) in probes.iter().zip(&found[1..]).zip(forms) {
             let n = lanes.t.len();
             let (mut squares, mut along) = (vec![0.0; n], vec![0.0; n]);
             u.add_squared_norm(&mut squares);
-            product.add_dot(u, &mut along);
+            Batch::new(product)?.add_dot(u, &mut along);
             self.convert(&at, &squares, &along, form)?;
         }
         Ok(())
-    }
-
-    /// Evaluates the network with its graph, and writes D and s.
-    fn graph(&self, x: &Batch, at: &At, out: &mut Field<Batch>) -> Result<Graph> {
-        let graph = Graph::new(|x| self.output(x, at), x.tensor())?;
-        self.write(x, &graph.y.f_detach()?, at, out)?;
-        Ok(graph)
     }
 
     /// (N1) from what x and y have: d and the trace, or |u|² and the form of u.
@@ -278,7 +305,7 @@ impl Score<Batch> for NetworkScore<'_> {
 }
 
 /// `Σ_j ∂y_j/∂x_j` of every row, direction by direction.
-fn exact_trace(graph: &Graph) -> Result<Vec<f64>> {
+fn exact_trace(graph: &Graph) -> Result<Tensor> {
     let y = graph.y.f_detach()?;
     let rows = y.size()[0];
     let d = y.f_reshape([rows, -1])?.size()[1];
@@ -289,5 +316,5 @@ fn exact_trace(graph: &Graph) -> Result<Vec<f64>> {
         let product = graph.pull_back(&u, j + 1 < d)?;
         sum = sum.f_add(&product.f_reshape([rows, d])?.f_select(1, j)?)?;
     }
-    Batch::new(&sum)?.to_host()
+    Ok(sum)
 }

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use ndarray::{ArrayD, Axis, Slice};
-use ode_solvers::{DOP853, LogLikelihood, RK45, Tableau, Trace, t_quantile};
+use ode_solvers::{LogLikelihood, RK45, Tableau, Trace, t_quantile};
 use pipeline::data::digits;
 use pipeline::dequantise::dequantise;
 use pipeline::models::tch::Device;
@@ -14,9 +14,9 @@ use pipeline::network::{LikelihoodSettings, NetworkRun};
 use sde_core::Tolerance;
 
 /// Test digits, seeds of their probes, and what the exact value is solved to.
-const DIGITS: usize = 32;
+const DIGITS: usize = 16;
 const SEEDS: u64 = 10;
-const TIGHT: f64 = 1e-8;
+const TIGHT: f64 = 1e-7;
 
 fn points() -> ArrayD<f64> {
     let x = dequantise(&digits().test, 1);
@@ -60,11 +60,11 @@ fn intervals_of_the_trained_network_hold_its_exact_likelihood() {
     runtime::set_threads(1);
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/digits-unet");
     let (model, x) = (Model::open(folder, Device::Cpu).unwrap(), points());
-    let exact = likelihood(&model, &x, (&DOP853, TIGHT), Trace::Exact);
+    let exact = likelihood(&model, &x, (&RK45, TIGHT), Trace::Exact);
     let own = median(exact.iter().map(|p| p.half_width().unwrap()).collect());
     println!("exact: median half-width {own:.1e}, NFE {:.0}", f64::from(exact[0].nfe));
     assert!(own < 0.05, "the exact value is not known well enough: {own}");
-    for (tolerance, probes) in [(1e-3, 2), (1e-3, 4), (1e-3, 8), (1e-3, 16), (1e-5, 2), (1e-5, 8)] {
+    for (tolerance, probes) in [(1e-3, 2), (1e-3, 8), (1e-5, 2), (1e-5, 8)] {
         let runs = (0..SEEDS)
             .map(|seed| likelihood(&model, &x, (&RK45, tolerance), Trace::signs(probes, seed)));
         let found: Vec<LogLikelihood> = runs.flatten().collect();

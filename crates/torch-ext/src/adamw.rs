@@ -28,6 +28,11 @@ impl AdamW {
     /// # Errors
     /// When memory runs out.
     pub fn new(parameters: &[&Tensor], betas: (f64, f64), weight_decay: f64) -> Result<Self> {
+        if parameters.iter().any(|p| !p.defined()) {
+            return Err(Error::Torch(
+                "AdamW: found an undefined parameter, expected a tensor".into(),
+            ));
+        }
         let zero = |p: &&Tensor| Ok(p.f_detach()?.f_zeros_like()?);
         let zeros = || parameters.iter().map(zero).collect::<Result<_>>();
         let count = |p: &&Tensor| Ok(Tensor::f_zeros([], (Kind::Float, p.device()))?);

@@ -32,7 +32,7 @@ pub enum Error {
         what: String,
     },
     /// A tensor that a file lacks.
-    #[error("{path} has no tensor `{name}`")]
+    #[error("{path} has no tensor `{}`", name.escape_debug())]
     Missing {
         /// The file.
         path: PathBuf,
@@ -40,7 +40,7 @@ pub enum Error {
         name: String,
     },
     /// Elements of a kind that libtorch does not have.
-    #[error("tensor `{name}` of {path} has elements of type {found}, expected {expected}")]
+    #[error("tensor `{}` of {path} has elements of type {found}, expected {expected}", name.escape_debug())]
     Kind {
         /// The file.
         path: PathBuf,

@@ -24,6 +24,9 @@ impl PackedConvolution {
     /// # Errors
     /// Tensors of other shapes or on another device.
     pub fn new(weight: &Tensor, bias: &Tensor, padding: i64, stride: i64) -> Result<Self> {
+        if !weight.defined() || !bias.defined() {
+            return Err(Error::Torch("found an undefined weight or bias, expected tensors".into()));
+        }
         let (w, b) = (weight.size(), bias.size());
         let fits = w.len() == 4 && b == [w[0]] && weight.device() == Device::Cpu;
         if !fits || bias.device() != Device::Cpu {
@@ -40,6 +43,9 @@ impl PackedConvolution {
     /// # Errors
     /// An input that does not fit the weight.
     pub fn forward(&self, x: &Tensor, other: Option<&Tensor>) -> Result<Tensor> {
+        if !x.defined() {
+            return Err(Error::Torch("found an undefined input, expected [B, C, H, W]".into()));
+        }
         let size: [i64; 4] = x.size4()?.into();
         let (found, expected) = (x.f_kind()?, self.weight.f_kind()?);
         if found != expected || x.device() != Device::Cpu || size[1] != self.weight.size()[1] {

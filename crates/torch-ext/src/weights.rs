@@ -61,7 +61,10 @@ impl Weights {
         for (name, file) in map {
             let plain = file.as_str().filter(|f| Path::new(f).file_name() == Some(f.as_ref()));
             let file = plain.ok_or_else(|| {
-                format(format!("`{name}` is in {file}, expected a file beside the index"))
+                format(format!(
+                    "`{}` is in {file}, expected a file beside the index",
+                    name.escape_debug()
+                ))
             })?;
             let part = if let Some(part) = files.iter().position(|known| *known == file) {
                 part
@@ -87,8 +90,11 @@ impl Weights {
         }
         for (i, shapes) in there.iter().enumerate() {
             if let Some(name) = shapes.keys().find(|name| self.place.get(*name) != Some(&i)) {
-                let what =
-                    format!("`{name}` of {} is not in the index", self.parts[i].path().display());
+                let what = format!(
+                    "`{}` of {} is not in the index",
+                    name.escape_debug(),
+                    self.parts[i].path().display()
+                );
                 return Err(Error::Format { path: self.path.clone(), what });
             }
         }

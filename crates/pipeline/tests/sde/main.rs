@@ -22,6 +22,7 @@ mod eval;
 mod flow;
 mod likelihood;
 mod model_files;
+mod networks;
 mod parts;
 mod refusals;
 mod sample;

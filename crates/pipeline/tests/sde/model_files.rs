@@ -68,6 +68,8 @@ fn help_ends_with_an_example() {
         "train",
         "info",
         "verify",
+        "bench",
+        "compare",
     ] {
         let output =
             Command::new(env!("CARGO_BIN_EXE_sde")).args([command, "--help"]).output().unwrap();

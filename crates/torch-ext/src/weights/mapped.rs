@@ -74,7 +74,7 @@ impl Mapped {
         })?;
         let bytes = &self.map[self.start + info.data_offsets.0..self.start + info.data_offsets.1];
         let size = sizes(&info.shape).ok_or_else(|| {
-            let what = format!("tensor `{name}` has the shape {:?}", info.shape);
+            let what = format!("tensor `{}` has the shape {:?}", name.escape_debug(), info.shape);
             Error::Format { path: self.path.clone(), what }
         })?;
         let kind = kind.unwrap_or(stored);

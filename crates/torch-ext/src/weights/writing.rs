@@ -70,6 +70,9 @@ struct Owned {
 
 impl Owned {
     fn of(path: &Path, name: &str, tensor: &Tensor) -> Result<Self> {
+        if !tensor.defined() {
+            return Err(Error::Missing { path: path.to_path_buf(), name: name.to_owned() });
+        }
         let kind = tensor.f_kind()?;
         let dtype = dtype_of(kind).ok_or_else(|| Error::Kind {
             path: path.to_path_buf(),

@@ -1,4 +1,5 @@
-//! `scheduler_config.json` of diffusers: the betas and the prediction of a chain of the DDPM family.
+//! `scheduler_config.json` of diffusers: the betas and the prediction of a chain of the DDPM family, or the noise levels of
+//! `ScoreSdeVeScheduler`, whose networks are scores told σ.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -7,8 +8,10 @@ use sde_core::Prediction;
 use serde::Deserialize;
 
 const NAME: &str = "scheduler_config.json";
+/// The scheduler of variance exploding.
+const EXPLODING: &str = "ScoreSdeVeScheduler";
 
-/// What the file of a DDPM-like scheduler says.
+/// What the file of a scheduler says.
 #[derive(Clone, Debug)]
 pub(crate) struct Scheduler {
     /// Where it was found.
@@ -33,6 +36,8 @@ struct Config {
     trained_betas: Option<Vec<f64>>,
     prediction_type: String,
     rescale_betas_zero_snr: bool,
+    sigma_min: Option<f64>,
+    sigma_max: Option<f64>,
 }
 
 impl Default for Config {
@@ -45,6 +50,8 @@ impl Default for Config {
             trained_betas: None,
             prediction_type: "epsilon".into(),
             rescale_betas_zero_snr: false,
+            sigma_min: None,
+            sigma_max: None,
         }
     }
 }
@@ -73,6 +80,17 @@ impl Scheduler {
         let bad = |e: serde_json::Error| format!("{}: {e}", path.display());
         let value: serde_json::Value = serde_json::from_str(&text).map_err(bad)?;
         let of_family = |key| value.get(key).is_some();
+        if value.get("_class_name").and_then(|name| name.as_str()) == Some(EXPLODING) {
+            let config: Config = serde_json::from_value(value).map_err(bad)?;
+            let (path, process) = (path.into(), "ve".into());
+            return Ok(Some(Self {
+                path,
+                process,
+                betas: None,
+                prediction: Prediction::Score,
+                config,
+            }));
+        }
         if !["beta_schedule", "beta_start", "trained_betas"].into_iter().any(of_family) {
             return Ok(None);
         }
@@ -115,6 +133,9 @@ impl Scheduler {
     /// The constant that a flag of this name would give.
     pub(crate) fn constant(&self, flag: &str) -> Option<f64> {
         match flag {
+            "sigma-min" => self.config.sigma_min,
+            "sigma-max" => self.config.sigma_max,
+            _ if self.process == "ve" => None,
             "train-steps" => Some(self.config.num_train_timesteps.into()),
             "beta-min" => Some(self.config.beta_start),
             "beta-max" => Some(self.config.beta_end),

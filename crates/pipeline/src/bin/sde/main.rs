@@ -6,7 +6,7 @@
 //! * [`parts`]: runs in chunks; [`page`]: results as a page;
 //! * [`process`], [`scheduler`], [`solver`], [`ode`], [`data`]: what flags name;
 //! * [`sample`] with its `edit` and `inpaint`, [`likelihood`], [`flow`], [`interpolate`], [`eval`], [`train`], [`info`], [`verify`],
-//!   [`compare`], [`bench`]: the commands.
+//!   [`compare`], [`bench`](mod@bench): the commands.
 
 mod bench;
 mod compare;

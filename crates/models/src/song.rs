@@ -7,7 +7,7 @@
 //! output image:  "skip" y ← y ↑ + conv(SiLU(GN h)), "residual" h ← (h + conv(y ↑))/s, which is the next image
 //! ```
 //!
-//! A [`plan`] is what the three configurations have in common; `names` are the names of tensors in their files.
+//! A `plan` is what the three configurations have in common; `names` are the names of tensors in their files.
 
 mod build;
 pub mod config;

@@ -33,7 +33,7 @@ def tensor_of_bytes(data: bytes):
 
 
 class Bag(dict):
-    """A dictionary with attributes."""
+    """A dictionary."""
 
     def __setstate__(self, state: dict) -> None:
         self.update(state)
@@ -87,6 +87,8 @@ def meaning(wrapper: Record, config: dict) -> str:
         words = f'prediction = {{ edm = {{ sigma_data = {float(state["sigma_data"])} }} }}\nlabel = "c-noise"'
         t_min = 0.002
     elif kind == "VPPrecond":
+        if state["M"] != 1000:
+            sys.exit(f"M: found {state['M']}, expected 1000, whose labels are 999 t")
         low = float(state["beta_min"])
         high = low + float(state["beta_d"])
         process = f'{{ name = "vp-linear", beta_min = {low}, beta_max = {high} }}'

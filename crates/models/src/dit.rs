@@ -78,7 +78,7 @@ impl DitConfig {
             ),
             (positive(h), "num_heads", h.to_string(), "a positive number".into()),
             (
-                positive(d) && d % h.max(1) == 0 && d % 4 == 0,
+                (1..=WIDEST).contains(&d) && d % h.max(1) == 0 && d % 4 == 0,
                 "hidden_size",
                 d.to_string(),
                 format!("a positive multiple of 4 and of num_heads = {h}"),
@@ -96,6 +96,16 @@ impl DitConfig {
                 "0 or more".into(),
             ),
         ];
+        let depth =
+            (self.depth <= 1000, "depth", self.depth.to_string(), "at most 1000".to_owned());
+        let size = (n <= 1 << 16, "input_size", n.to_string(), "at most 65536".to_owned());
+        let ratio = (
+            self.mlp_ratio <= 1000.0,
+            "mlp_ratio",
+            self.mlp_ratio.to_string(),
+            "at most 1000".to_owned(),
+        );
+        let rules = rules.into_iter().chain([depth, size, ratio]);
         match rules.into_iter().find(|(holds, ..)| !holds) {
             Some((_, key, found, expected)) => {
                 Err(Error::Config { key: key.into(), found, expected })
@@ -114,6 +124,9 @@ impl DitConfig {
         self.input_size / self.patch_size
     }
 }
+
+/// More is no network but a damaged file.
+const WIDEST: i64 = 1 << 20;
 
 /// Numbers of the vector of time.
 const FREQUENCIES: i64 = 256;

@@ -57,7 +57,8 @@ impl Conv {
         let init = bound(cin * kernel * kernel);
         let weight = b.tensor(format!("{name}.weight"), &[cout, cin, kernel, kernel], init)?;
         let bias = b.tensor(format!("{name}.bias"), &[cout], init)?;
-        let packs = b.place().packed && weight.defined();
+        let place = b.place();
+        let packs = place.packed && weight.defined() && PackedConvolution::supports(place.kind);
         let packed = packs.then(|| PackedConvolution::new(&weight, &bias, padding, stride));
         Ok(Self { weight, bias, stride, padding, matrix: false, packed: packed.transpose()? })
     }

@@ -41,6 +41,9 @@ pub struct MlpConfig {
     pub classes: Option<i64>,
 }
 
+/// More is no network but a damaged file.
+const WIDEST: f64 = 1_048_576.0;
+
 fn usual_width() -> i64 {
     128
 }
@@ -70,9 +73,16 @@ impl MlpConfig {
             ("scale", self.scale),
             ("classes", self.classes.unwrap_or(1) as f64),
         ];
-        let wrong = positive.into_iter().find(|(_, n)| !(n.is_finite() && *n > 0.0));
+        if self.blocks > 1000 {
+            return Err(Error::Config {
+                key: "blocks".into(),
+                found: self.blocks.to_string(),
+                expected: "at most 1000".into(),
+            });
+        }
+        let wrong = positive.into_iter().find(|(_, n)| !(*n > 0.0 && *n <= WIDEST));
         let dropout = (0.0..1.0).contains(&self.dropout);
-        let wrong = wrong.map(|w| (w, "a positive number"));
+        let wrong = wrong.map(|w| (w, "a positive number, at most 1048576"));
         match wrong
             .or((!dropout).then_some((("dropout", self.dropout), "a number from 0 to below 1")))
         {

@@ -15,7 +15,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Tensor};
 use torch_ext::Weights;
 use torch_ext::weights::{write_weights, write_whole};
 
@@ -250,7 +250,7 @@ fn load(weights: &Weights, config: &Architecture, device: Device) -> Result<Para
     }
     let read = |name: String| {
         let stored = names.get(&name).unwrap_or(&name);
-        let tensor = weights.tensor(stored, Some(Kind::Float), device)?;
+        let tensor = weights.floats(stored, device)?;
         Ok::<(String, Tensor), Error>((name, tensor))
     };
     let tensors = layout.iter().map(|entry| read(entry.name.clone())).collect::<Result<_>>()?;

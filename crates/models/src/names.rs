@@ -28,7 +28,10 @@ const TWICE: [(&str, &str); 3] = [
 
 /// Today's name of a tensor, and whether it is a second name, not needed where the tensor has today's too.
 fn current(name: &str) -> (String, bool) {
-    let name = PREFIXES.iter().fold(name, |name, prefix| name.strip_prefix(prefix).unwrap_or(name));
+    let mut name = name;
+    while let Some(rest) = PREFIXES.iter().find_map(|prefix| name.strip_prefix(prefix)) {
+        name = rest;
+    }
     let begun =
         BEGINNINGS.iter().find_map(|(old, new)| Some(format!("{new}{}", name.strip_prefix(old)?)));
     let mut name = begun.unwrap_or_else(|| name.to_owned());
@@ -46,8 +49,10 @@ fn current(name: &str) -> (String, bool) {
 pub(crate) fn by_current(stored: impl Iterator<Item = String>) -> BTreeMap<String, String> {
     let (new, old): (Vec<_>, Vec<_>) = stored.partition(|name| current(name).0 == *name);
     let mut names: BTreeMap<_, _> = new.into_iter().map(|name| (name.clone(), name)).collect();
-    for name in old {
-        let (current, second) = current(&name);
+    // Names that count before second names, so that these find them.
+    let mut old: Vec<_> = old.into_iter().map(|name| (current(&name), name)).collect();
+    old.sort_by_key(|((_, second), _)| *second);
+    for ((current, second), name) in old {
         match names.contains_key(&current) {
             true if second => {}
             true => drop(names.insert(name.clone(), name)),
@@ -98,5 +103,9 @@ mod tests {
             [("time_proj.weight".into(), "time_proj.weight".into())]
         );
         assert_eq!(names(&["time_proj.W"])["time_proj.weight"], "time_proj.W");
+        let old = names(&["_orig_mod.module.time_steps.W", "_orig_mod.module.time_steps.weight"]);
+        let (today, stored) =
+            ("time_proj.weight".into(), "_orig_mod.module.time_steps.weight".into());
+        assert_eq!(old.into_iter().collect::<Vec<_>>(), [(today, stored)]);
     }
 }

@@ -149,7 +149,14 @@ impl Parameters {
     pub fn fresh(layout: &Layout, seed: u64, device: Device) -> Result<Self> {
         let noise = Noise::new(seed, Purpose::Weights);
         let draw = |(i, entry): (u64, &Entry)| {
-            let mut values = vec![0.0; entry.shape.iter().product()];
+            let count = entry.shape.iter().try_fold(1_usize, |n, &axis| n.checked_mul(axis));
+            let mut values = Vec::new();
+            let fits = count.is_some_and(|n| values.try_reserve_exact(n).is_ok());
+            let Some(count) = count.filter(|_| fits) else {
+                let what = format!("{} of the shape {:?}", entry.name, entry.shape);
+                return Err(Error::Torch(torch_ext::Error::OutOfMemory(what)));
+            };
+            values.resize(count, 0.0);
             match entry.init {
                 Init::Constant(c) => values.fill(c),
                 Init::Position(n) => {
@@ -238,7 +245,9 @@ impl Parameters {
         let precise: BTreeSet<_> = layout.iter().filter(|e| e.precise).map(|e| &e.name).collect();
         let moved = |(name, t): (&String, &Tensor)| {
             let kind = if precise.contains(name) { Kind::Float } else { place.kind };
-            let t = t.f_detach()?.f_to_kind(kind)?.f_to_device(place.device)?;
+            let mut copy = Tensor::f_empty(t.size(), (kind, place.device))?;
+            copy.f_copy_(&t.f_detach()?)?;
+            let t = copy;
             let t = if place.channels_last && t.dim() == 4 { channels_last(&t)? } else { t };
             Ok((name.clone(), t))
         };

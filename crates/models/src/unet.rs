@@ -46,8 +46,9 @@ impl UNet {
     /// Builds the network of a configuration from the tensors of a builder.
     ///
     /// # Errors
-    /// A tensor that the builder does not have, or groups that do not divide a layer's channels.
+    /// Entries that contradict each other, a tensor that the builder does not have, or groups that do not divide a layer's channels.
     pub fn new(config: &UNetConfig, b: &mut Builder<'_>) -> Result<Self> {
+        config.check()?;
         let (c0, n) = (config.first_channels(), config.levels());
         let mid = config.mid_block_type.as_ref().map(|_| Mid::new(b, config)).transpose()?;
         Ok(Self {

@@ -196,6 +196,23 @@ fn half_precision_is_read_as_f32() {
 }
 
 #[test]
+fn integers_are_no_weights() {
+    for kind in [Kind::Int64, Kind::Int8, Kind::Bool] {
+        let text = broken(|folder| {
+            rewrite(folder, |map| {
+                let bias = map.get_mut("conv_out.bias").unwrap();
+                *bias = bias.f_to_kind(kind).unwrap();
+            });
+        });
+        assert!(
+            text.contains("tensor `conv_out.bias` of ")
+                && text.contains("expected F64, F32, F16 or BF16"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
 fn old_names_are_read_as_todays() {
     let (folder, model) = saved();
     rewrite(folder.path(), |tensors| {

@@ -32,7 +32,7 @@ const WRONG: [(&str, &str, &str); 22] = [
     (
         "\"norm_num_groups\": 4",
         "\"norm_num_groups\": 0",
-        "norm_num_groups: found 0, expected a positive number or null",
+        "norm_num_groups: found 0, expected a positive number up to 1048576 or null",
     ),
     (
         "\"norm_num_groups\": 4",

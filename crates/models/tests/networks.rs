@@ -128,7 +128,7 @@ fn wrong_configurations_are_one_sentence() {
         ),
         (
             r#"{"_class_name": "DhariwalUNet", "model_channels": 0}"#,
-            "model_channels: found 0, expected at least 4",
+            "model_channels: found 0, expected an even number from 4",
         ),
         (
             r#"{"_class_name": "DiT", "patch_size": 5}"#,

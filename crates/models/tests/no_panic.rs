@@ -234,3 +234,39 @@ fn the_layer_below_refuses_what_it_does_not_take() {
         refused(text, || Description::parse(text));
     }
 }
+
+/// Configurations made by hand, which no file was read for.
+#[test]
+fn configurations_by_hand_are_checked() {
+    use models::UNetConfig;
+    let usual = UNetConfig::default;
+    let description = || describe(&VP, Prediction::Epsilon);
+    for (what, config) in [
+        ("five levels", UNetConfig { block_out_channels: vec![8; 5], ..usual() }),
+        ("no level", UNetConfig { block_out_channels: vec![], ..usual() }),
+        ("no head", UNetConfig { attention_head_dim: Some(0), ..usual() }),
+        ("no group", UNetConfig { norm_num_groups: Some(0), ..usual() }),
+        ("wide", UNetConfig { block_out_channels: vec![1 << 40; 4], ..usual() }),
+        ("wide embedding", UNetConfig { time_embedding_dim: Some(i64::MAX), ..usual() }),
+        ("deep", UNetConfig { layers_per_block: usize::MAX, ..usual() }),
+        ("huge table", UNetConfig { num_class_embeds: Some(1 << 62), ..usual() }),
+    ] {
+        refused(what, || Model::fresh(config, description(), 0));
+    }
+    for text in [
+        r#"{"_class_name": "NCSNpp", "nf": 1099511627776}"#,
+        r#"{"_class_name": "NCSNpp", "num_res_blocks": 1000000000000}"#,
+        r#"{"_class_name": "NCSNpp", "ch_mult": [1, 1099511627776]}"#,
+        r#"{"_class_name": "NCSNpp", "nf": 33}"#,
+        r#"{"_class_name": "NCSNpp", "fir_kernel": [1, 2, 3, 4]}"#,
+        r#"{"_class_name": "SongUNet", "channel_mult_emb": -1}"#,
+        r#"{"_class_name": "SongUNet", "label_dim": -1}"#,
+        r#"{"_class_name": "DhariwalUNet", "model_channels": 112, "channel_mult": [1, 2]}"#,
+        r#"{"_class_name": "DiT", "depth": 1000000000000}"#,
+        r#"{"_class_name": "DiT", "mlp_ratio": 1e300}"#,
+        r#"{"_class_name": "Mlp", "dimension": 2, "blocks": 1000000000000}"#,
+        r#"{"_class_name": "Mlp", "dimension": 1099511627776}"#,
+    ] {
+        refused(text, || Architecture::parse(text));
+    }
+}

@@ -154,8 +154,11 @@ const char* torch_ext_version() { return TORCH_VERSION; }
 
 // How the libtorch in memory was built, which need not be the one whose headers were used.
 const char* torch_ext_config() {
-  static std::string config;
-  guarded([] { config = at::show_config(); });
+  static const std::string config = [] {
+    std::string text;
+    guarded([&] { text = at::show_config(); });
+    return text;
+  }();
   return config.c_str();
 }
 
@@ -205,8 +208,9 @@ int torch_ext_set_tf32(int allow) {
 }
 
 // On this thread: products and convolutions of the CPU in bf16, or again in the type of their arguments.
-int torch_ext_autocast(int on) {
+int torch_ext_autocast(int on, int* before) {
   return guarded([&] {
+    *before = at::autocast::is_autocast_enabled(at::kCPU) ? 1 : 0;
     at::autocast::set_autocast_dtype(at::kCPU, at::kBFloat16);
     at::autocast::set_autocast_enabled(at::kCPU, on != 0);
     if (on == 0) at::autocast::clear_cache();

@@ -30,7 +30,7 @@ unsafe extern "C" {
     ) -> c_int;
     fn torch_ext_set_tf32(allow: c_int) -> c_int;
     fn torch_ext_set_deterministic(on: c_int) -> c_int;
-    fn torch_ext_autocast(on: c_int) -> c_int;
+    fn torch_ext_autocast(on: c_int, before: *mut c_int) -> c_int;
     fn torch_ext_adamw(
         parameters: *const *const c_void,
         gradients: *const *const c_void,
@@ -168,9 +168,12 @@ pub(crate) fn set_deterministic(on: bool) -> Result<()> {
     checked(unsafe { torch_ext_set_deterministic(on.into()) })
 }
 
-pub(crate) fn autocast(on: bool) -> Result<()> {
-    // SAFETY: as above.
-    checked(unsafe { torch_ext_autocast(on.into()) })
+/// Sets the flag of this thread; whether it was set.
+pub(crate) fn autocast(on: bool) -> Result<bool> {
+    let mut before = 0;
+    // SAFETY: as above; `before` lives through the call.
+    checked(unsafe { torch_ext_autocast(on.into(), &raw mut before) })?;
+    Ok(before != 0)
 }
 
 /// The five lists of one `AdamW` step, each of the same length.

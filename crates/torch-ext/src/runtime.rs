@@ -110,6 +110,8 @@ pub fn deterministic(on: bool) -> Result<()> {
 /// that they are given. Passes backward take the types of the pass forward, and end better outside.
 #[derive(Debug)]
 pub struct Bf16 {
+    /// Whether another one lived when this began.
+    before: bool,
     /// Belongs to the thread that made it.
     _thread: std::marker::PhantomData<*const ()>,
 }
@@ -120,14 +122,13 @@ impl Bf16 {
     /// # Errors
     /// When libtorch refuses.
     pub fn begin() -> Result<Self> {
-        ffi::autocast(true)?;
-        Ok(Self { _thread: std::marker::PhantomData })
+        Ok(Self { before: ffi::autocast(true)?, _thread: std::marker::PhantomData })
     }
 }
 
 impl Drop for Bf16 {
     fn drop(&mut self) {
-        let _ = ffi::autocast(false); // a flag of this thread: nothing that could fail
+        let _ = ffi::autocast(self.before); // a flag of this thread: nothing that could fail
     }
 }
 

@@ -116,6 +116,23 @@ impl Weights {
         self.parts.iter().find_map(|part| part.metadata(key))
     }
 
+    /// Copies a tensor of floating-point numbers to a device, in f32.
+    ///
+    /// # Errors
+    /// As [`tensor`](Self::tensor); integers and truth values, which are no weights.
+    pub fn floats(&self, name: &str, device: Device) -> Result<Tensor> {
+        let stored = self.place.get(name).and_then(|&part| self.parts[part].dtype(name));
+        match stored {
+            Some(found) if !FLOATS.contains(&found) => Err(Error::Kind {
+                path: self.path.clone(),
+                name: name.to_owned(),
+                found: format!("{found:?}"),
+                expected: "F64, F32, F16 or BF16",
+            }),
+            _ => self.tensor(name, Some(Kind::Float), device),
+        }
+    }
+
     /// Copies a tensor to a device, converted to `kind`, or in its own where that is `None`.
     ///
     /// # Errors
@@ -127,6 +144,9 @@ impl Weights {
         }
     }
 }
+
+/// Those of weights.
+const FLOATS: [Dtype; 4] = [Dtype::F64, Dtype::F32, Dtype::F16, Dtype::BF16];
 
 const KINDS: [(Dtype, Kind); 10] = [
     (Dtype::F64, Kind::Double),

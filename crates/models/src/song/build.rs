@@ -95,6 +95,8 @@ impl Parts<'_, '_> {
         attends: bool,
     ) -> Result<Block> {
         let resnet = self.resnet(part, level, channels)?;
+        // Too narrow for one head is without attention, as in EDM.
+        let attends = attends && self.plan.head.is_none_or(|head| channels.1 >= head);
         let attention = attends.then(|| self.attention(channels.1)).transpose()?;
         Ok(Block(resnet, attention))
     }
@@ -108,7 +110,14 @@ impl Parts<'_, '_> {
             let names = ["NIN_0", "NIN_1", "NIN_2", "NIN_3"];
             Attend::Matrices(Heads::matrices(self.b, &place, names, c)?)
         } else {
-            let heads = (c / self.plan.head.unwrap_or(c)).max(1);
+            let heads = c / self.plan.head.unwrap_or(c);
+            if c % heads != 0 {
+                return Err(crate::Error::Config {
+                    key: format!("{place} of the network"),
+                    found: format!("{c} channels in {heads} heads"),
+                    expected: "heads of equal width".into(),
+                });
+            }
             Attend::Packed(Packed::new(self.b, &place, ["qkv", "proj"], (c, heads))?)
         };
         Ok(Attention { norm, attend, scale })
@@ -165,7 +174,7 @@ impl Parts<'_, '_> {
     /// A convolution that halves.
     fn strided(&mut self, name: &str, channels: (i64, i64)) -> Result<Change> {
         let numbered = self.plan.family == Family::ScoreSde;
-        let filtered = !self.is_mean() || !numbered;
+        let filtered = self.plan.filtered || !numbered;
         let name = match (numbered, filtered) {
             (false, _) => name.to_owned(),
             (true, false) => format!("{name}.Conv_0"),
@@ -262,20 +271,15 @@ impl Parts<'_, '_> {
         Ok(Some(Exit { double, more, scale }))
     }
 
-    /// Whether the filter is the mean of four pixels.
-    fn is_mean(&self) -> bool {
-        matches!(self.plan.filter[..], [a, b] if (a - b).abs() == 0.0)
-    }
-
     fn smaller(&self, c: i64) -> Result<Resample> {
-        if self.is_mean() {
+        if !self.plan.filtered {
             return Ok(Resample::Average);
         }
         Ok(Resample::FirDown(Fir::new(&self.plan.filter, c, self.b.place())?))
     }
 
     fn larger(&self, c: i64) -> Result<Resample> {
-        if self.is_mean() {
+        if !self.plan.filtered {
             return Ok(Resample::Nearest);
         }
         Ok(Resample::FirUp(Fir::new(&self.plan.filter, c, self.b.place())?))

@@ -128,6 +128,10 @@ impl NcsnPpConfig {
             let expected = "false: the original network does not run with a filter here";
             return Err(refusal("fir", "true", expected));
         }
+        if self.fir_kernel.iter().ne(self.fir_kernel.iter().rev()) {
+            let found = format!("{:?}", self.fir_kernel);
+            return Err(refusal("fir_kernel", &found, "a filter that is its own mirror image"));
+        }
         let fourier = self.embedding_type == EmbeddingType::Fourier;
         let time = if fourier {
             Time::Fourier { scale: self.fourier_scale, log: true }
@@ -150,6 +154,7 @@ impl NcsnPpConfig {
             attention: self.attn_resolutions.clone(),
             dropout: self.dropout,
             filter: if self.fir { self.fir_kernel.clone() } else { vec![1.0, 1.0] },
+            filtered: self.fir,
             by_resnet,
             with_conv: self.resamp_with_conv,
             input: match self.progressive_input {
@@ -284,6 +289,7 @@ impl SongUNetConfig {
             attention: self.attn_resolutions.clone(),
             dropout: self.dropout,
             filter: self.resample_filter.clone(),
+            filtered: !matches!(self.resample_filter[..], [a, b] if (a - b).abs() == 0.0),
             by_resnet: true,
             with_conv: true,
             input: image(self.encoder_type),
@@ -359,6 +365,7 @@ impl DhariwalUNetConfig {
             attention: self.attn_resolutions.clone(),
             dropout: self.dropout,
             filter: vec![1.0, 1.0],
+            filtered: false,
             by_resnet: true,
             with_conv: true,
             input: Image::None,
@@ -394,6 +401,10 @@ fn refusal(key: &str, found: &str, expected: &str) -> Error {
 const EDM: [&str; 6] =
     ["img_resolution", "channel_mult", "model_channels", "in_channels", "dropout", "num_blocks"];
 
+/// More is no network but a damaged file.
+const WIDEST: i64 = 1 << 20;
+const MOST: usize = 1000;
+
 /// Refuses what contradicts itself, by its entry.
 fn check(
     plan: Plan,
@@ -409,7 +420,7 @@ fn check(
             "1 to 31 levels".to_owned(),
         ),
         (
-            plan.multiples.iter().all(|&m| m > 0),
+            plan.multiples.iter().all(|&m| (1..=MOST as i64).contains(&m)),
             multiples,
             format!("{:?}", plan.multiples),
             "positive numbers".into(),
@@ -426,9 +437,36 @@ fn check(
             plan.label_scale.to_string(),
             "a positive number".into(),
         ),
-        (plan.width >= 4, width, plan.width.to_string(), "at least 4".into()),
-        (plan.channels.0 > 0, channels, plan.channels.0.to_string(), "a positive number".into()),
-        (plan.blocks > 0, blocks, plan.blocks.to_string(), "a positive number".into()),
+        (
+            (4..=WIDEST).contains(&plan.width) && plan.width % 2 == 0,
+            width,
+            plan.width.to_string(),
+            format!("an even number from 4 to {WIDEST}"),
+        ),
+        (
+            (1..=WIDEST).contains(&plan.embedding.0) && (1..=WIDEST).contains(&plan.embedding.1),
+            "the widths of the embedding",
+            format!("{:?}", plan.embedding),
+            format!("numbers from 1 to {WIDEST}"),
+        ),
+        (
+            [plan.channels.0, plan.channels.1].iter().all(|c| (1..=WIDEST).contains(c)),
+            channels,
+            format!("{:?}", plan.channels),
+            format!("numbers from 1 to {WIDEST}"),
+        ),
+        (
+            (0..=WIDEST).contains(&plan.labels) && (0..=WIDEST).contains(&plan.augment),
+            "label_dim or augment_dim",
+            format!("{:?}", (plan.labels, plan.augment)),
+            format!("numbers from 0 to {WIDEST}"),
+        ),
+        (
+            (1..=MOST).contains(&plan.blocks),
+            blocks,
+            plan.blocks.to_string(),
+            format!("a number from 1 to {MOST}"),
+        ),
         (
             (0.0..1.0).contains(&plan.dropout),
             dropout,

@@ -61,6 +61,8 @@ pub(crate) struct Plan {
     pub(crate) dropout: f64,
     /// k of the filter that resamples; `[1, 1]` is the mean of four pixels, and copies.
     pub(crate) filter: Vec<f64>,
+    /// Whether there is a filter, and not the mean of four pixels and copies.
+    pub(crate) filtered: bool,
     /// Whether `ResNet` blocks change the size; else a convolution (or the mean) does.
     pub(crate) by_resnet: bool,
     /// For the latter: whether it is a convolution.

@@ -212,7 +212,7 @@ impl UNetConfig {
         old::rename(&mut entries);
         let config: Self =
             serde_json::from_value(Value::Object(entries)).map_err(|e| Error::config("", e))?;
-        check::check(&config)?;
+        config.check()?;
         Ok(config)
     }
 
@@ -229,6 +229,14 @@ impl UNetConfig {
                 expected: "\"UNet2DModel\"".into(),
             }),
         }
+    }
+
+    /// Refuses what contradicts itself.
+    ///
+    /// # Errors
+    /// The first such entry.
+    pub fn check(&self) -> Result<()> {
+        check::check(self)
     }
 
     /// Number of levels.

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
-use safetensors::tensor::{Metadata, SafeTensorError, SafeTensors};
+use safetensors::tensor::{Dtype, Metadata, SafeTensorError, SafeTensors};
 use tch::{Device, Kind, Tensor};
 
 use super::{LENGTH, kind_of};
@@ -50,6 +50,11 @@ impl Mapped {
     pub(super) fn shapes(&self) -> BTreeMap<String, Vec<usize>> {
         let entries = self.header.tensors().into_iter();
         entries.map(|(name, info)| (name, info.shape.clone())).collect()
+    }
+
+    /// The type of a tensor's elements.
+    pub(super) fn dtype(&self, name: &str) -> Option<Dtype> {
+        Some(self.header.info(name)?.dtype)
     }
 
     /// An entry of the metadata that the file carries beside its tensors.
@@ -147,5 +152,5 @@ fn promised(bytes: &[u8], header: u64) -> u64 {
     let parsed: BTreeMap<String, serde_json::Value> =
         serde_json::from_slice(text).unwrap_or_default();
     let ends = parsed.values().filter_map(|entry| entry["data_offsets"][1].as_u64());
-    end + ends.max().unwrap_or(0)
+    end.saturating_add(ends.max().unwrap_or(0))
 }

@@ -17,7 +17,7 @@ pub(super) fn check(config: &UNetConfig) -> Result<()> {
 }
 
 fn widths(c: &UNetConfig) -> Vec<Rule<'_>> {
-    let odd = c.block_out_channels.iter().find(|n| **n <= 0);
+    let odd = c.block_out_channels.iter().find(|n| !(1..=WIDEST).contains(*n));
     let odd_width = odd.map(ToString::to_string).unwrap_or_default();
     let below = format!("below {}, half the first of block_out_channels", c.first_channels() / 2);
     let positional = c.time_embedding_type == TimeEmbeddingType::Positional;
@@ -30,25 +30,39 @@ fn widths(c: &UNetConfig) -> Vec<Rule<'_>> {
             format!("{} levels", c.levels()),
             "at most 31".into(),
         ),
-        (odd.is_none(), "block_out_channels", odd_width, "positive numbers".into()),
+        (odd.is_none(), "block_out_channels", odd_width, format!("numbers from 1 to {WIDEST}")),
         (shifted, "freq_shift", text(&c.freq_shift), below),
     ]
 }
 
 const POSITIVE: &str = "a positive number";
+/// More is no network but a damaged file.
+const WIDEST: i64 = 1 << 20;
+const MOST: usize = 1000;
 
 fn numbers(c: &UNetConfig) -> Vec<Rule<'_>> {
     let positive = |key, n: Option<i64>| {
-        (n.is_none_or(|n| n > 0), key, text(&n), "a positive number or null".to_owned())
+        (
+            n.is_none_or(|n| (1..=WIDEST).contains(&n)),
+            key,
+            text(&n),
+            format!("a positive number up to {WIDEST} or null"),
+        )
     };
-    let above = |key, x: f64| (x > 0.0, key, x.to_string(), POSITIVE.to_owned());
+    let above =
+        |key, x: f64| (x > 0.0 && x <= WIDEST as f64, key, x.to_string(), POSITIVE.to_owned());
     let (layers, dropout) = (c.layers_per_block, c.dropout);
     vec![
         above("in_channels", c.in_channels as f64),
         above("out_channels", c.out_channels as f64),
         above("norm_eps", c.norm_eps),
         above("mid_block_scale_factor", c.mid_block_scale_factor),
-        (layers > 0, "layers_per_block", layers.to_string(), POSITIVE.into()),
+        (
+            (1..=MOST).contains(&layers),
+            "layers_per_block",
+            layers.to_string(),
+            format!("a number from 1 to {MOST}"),
+        ),
         positive("norm_num_groups", c.norm_num_groups),
         positive("attn_norm_num_groups", c.attn_norm_num_groups),
         positive("attention_head_dim", c.attention_head_dim),

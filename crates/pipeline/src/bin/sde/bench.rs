@@ -121,7 +121,7 @@ fn evaluations(
     let rows = i64::try_from(batch)?;
     let size: Vec<i64> = std::iter::once(rows).chain(shape).collect();
     let x = Tensor::f_randn(&size, (Kind::Float, session.device)).map_err(torch)?;
-    let label = vec![0.5; batch];
+    let label = vec![1.0; batch];
     let first = vec![0; batch];
     let class = model.network.classes().map(|_| Classes::Labels(&first));
     let forward =
@@ -182,7 +182,7 @@ impl BenchFlags {
             on_progress: &|_| (),
         };
         let mut nfe = 0;
-        let times = Times::of(self.repeat.div_ceil(self.steps), || {
+        let times = Times::of(self.repeat, || {
             nfe = run.draw(&Start::Prior(batch), sampler)?.batch_evals;
             session.wait()
         })?;

@@ -108,7 +108,7 @@ fn gradients_are_differences_of_the_number_that_they_belong_to() {
         let row = |x: &ArrayD<f64>| x.index_axis(Axis(0), i).to_owned();
         let (g, r_i) = (row(&found.data), row(&r));
         let (along, norm) = ((&g * &r_i).sum(), (&g * &g).sum().sqrt());
-        let slope = slope(&|h| value(&(&x + &(&r * h)))[i], 4e-4);
+        let slope = slope(&|h| value(&(&x + &(&r * h)))[i], 1.6e-3); // f32 noise falls as 1/h
         assert!((along - slope).abs() < 2e-3 * norm, "{along} {slope} of {norm}");
     }
     for name in ["conv_in.weight", "mid_block.attentions.0.to_k.weight"] {
@@ -124,7 +124,7 @@ fn gradients_are_differences_of_the_number_that_they_belong_to() {
             set(&model, name, |_| before);
             sum
         };
-        let slope = slope(&moved, 4e-4); // along the gradient itself: its norm
+        let slope = slope(&moved, 1.6e-3); // along the gradient itself: its norm
         assert!((norm - slope).abs() < 5e-3 * norm, "{name}: {norm} {slope}");
     }
 }

@@ -1,7 +1,7 @@
 """Opens checkpoints that this library saved with diffusers, and compares the outputs with those of the originals.
 
-usage: SAVE_TO=/tmp/saved cargo test -p models --test networks -- --ignored saved_for_the_reference
-       python3 tools/reference/reads_ours.py /tmp/saved
+usage: SAVE_TO=$PWD/target/saved cargo test -p models --test networks -- --ignored saved_for_the_reference
+       python3 tools/reference/reads_ours.py target/saved
 needs: torch 2.12.1, diffusers 0.42.1, safetensors
 """
 

@@ -6,6 +6,7 @@
 
 mod attention;
 pub(crate) mod fir;
+mod flow;
 pub(crate) mod resnet;
 mod twice;
 
@@ -14,6 +15,7 @@ use tch::{Kind, Tensor};
 use torch_ext::packed::PackedConvolution;
 
 pub(crate) use attention::{Heads, Packed};
+pub(crate) use flow::Flow;
 pub(crate) use twice::{attend, twice_differentiable};
 
 use crate::error::{Error, Result};
@@ -183,6 +185,11 @@ impl Norm {
         let (weight, bias) = (Some(&self.weight), Some(&self.bias));
         Ok(x.f_group_norm(self.groups, weight, bias, self.eps, false)?)
     }
+}
+
+/// Groups of NCSN++ and its relatives: a quarter of the channels, at most 32.
+pub(crate) fn quarter_groups(channels: i64) -> i64 {
+    (channels / 4).min(32)
 }
 
 /// Activation functions.

@@ -133,8 +133,8 @@ pub(crate) fn column(numbers: &[f64], device: Device) -> Result<Tensor> {
 
 /// A label that is an index into a table of so many rows.
 pub(crate) fn whole(t: f64, rows: usize, table: &str) -> Result<usize> {
-    let row = (0..rows).find(|&row| (row as f64 - t).abs() == 0.0);
-    row.ok_or_else(|| Error::Config {
+    let row = (t.fract() == 0.0 && t >= 0.0 && t < rows as f64).then_some(t as i64);
+    row.and_then(|row| usize::try_from(row).ok()).ok_or_else(|| Error::Config {
         key: "the time label".into(),
         found: t.to_string(),
         expected: format!(

@@ -22,12 +22,12 @@ pub use config::{DhariwalUNetConfig, NcsnPpConfig, SongUNetConfig};
 
 use crate::error::{Error, Result};
 use crate::layers::resnet::Pass;
-use crate::layers::{Conv, Norm, centred, entering, leaving};
+use crate::layers::{Conv, Flow, Norm, centred, entering, leaving};
 use crate::network::{Input, Network, column, whole};
 use crate::parameters::Place;
 use embedding::Embedding;
 use plan::{Division, Plan};
-use ways::{Down, Flow, Mid, Up};
+use ways::{Down, Mid, Up};
 
 /// The network.
 #[derive(Debug)]
@@ -87,8 +87,7 @@ impl Network for Song {
         let x = if self.plan.centred { input.x } else { &centred(input.x)? };
         let x = &entering(x, self.place)?;
         let h = self.conv_in.forward(x)?;
-        let stack = vec![h.shallow_clone()];
-        let mut flow = Flow { h, stack, image: Some(x.shallow_clone()) };
+        let mut flow = Flow::new(h, x);
         self.down.iter().try_for_each(|level| level.forward(&mut flow, pass))?;
         flow.h = self.mid.forward(&flow.h, pass)?;
         flow.image = None; // the way up has one of its own

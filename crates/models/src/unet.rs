@@ -21,10 +21,10 @@ pub use config::UNetConfig;
 
 use crate::error::{Error, Result};
 use crate::layers::resnet::Pass;
-use crate::layers::{Conv, Norm, centred, entering, leaving, sizes};
+use crate::layers::{Conv, Flow, Norm, centred, entering, leaving, sizes};
 use crate::network::{Input, Network, column};
 use crate::parameters::{Builder, Place};
-use blocks::{Down, Flow, Mid, Up};
+use blocks::{Down, Mid, Up};
 use config::TimeEmbeddingType;
 use time::Embedding;
 
@@ -88,8 +88,7 @@ impl Network for UNet {
         let embedding = self.embedding.forward(&input)?.f_to_kind(self.place.kind)?;
         let pass = Pass { embedding: &embedding, train: input.train };
         let h = self.conv_in.forward(x)?;
-        let stack = vec![h.shallow_clone()];
-        let mut flow = Flow { h, stack, image: Some(x.shallow_clone()) };
+        let mut flow = Flow::new(h, x);
         self.down.iter().try_for_each(|block| block.forward(&mut flow, pass))?;
         if let Some(mid) = &self.mid {
             flow.h = mid.forward(&flow.h, pass)?;

@@ -8,13 +8,8 @@ use super::ways::{Attend, Attention, Block, Change, Down, Entry, Exit, Mid, Up};
 use crate::error::Result;
 use crate::layers::fir::Fir;
 use crate::layers::resnet::{Kind, Resample, Resnet, Shortcut};
-use crate::layers::{Activation, Conv, Heads, Norm, Packed};
+use crate::layers::{Activation, Conv, Heads, Norm, Packed, quarter_groups};
 use crate::parameters::Builder;
-
-/// A quarter of the channels, at most 32.
-fn groups(channels: i64) -> i64 {
-    (channels / 4).min(32)
-}
 
 /// What builds the parts: the tensors, the plan, the names.
 struct Parts<'a, 'b> {
@@ -73,7 +68,7 @@ impl Parts<'_, '_> {
         let kind = Kind {
             names: plan.family.resnet(shortcut == Shortcut::Matrix),
             channels,
-            groups: (groups(channels.0), groups(channels.1)),
+            groups: (quarter_groups(channels.0), quarter_groups(channels.1)),
             eps: plan.eps,
             embedding: plan.embedding.1,
             scale_shift: plan.scale_shift,
@@ -105,7 +100,7 @@ impl Parts<'_, '_> {
         let (place, eps, scale) = (self.names.attention(), self.plan.eps, self.plan.scale());
         let numbered = self.plan.family == Family::ScoreSde;
         let norm = if numbered { "GroupNorm_0" } else { "norm2" };
-        let norm = Norm::new(self.b, &format!("{place}.{norm}"), c, groups(c), eps)?;
+        let norm = Norm::new(self.b, &format!("{place}.{norm}"), c, quarter_groups(c), eps)?;
         let attend = if numbered {
             let names = ["NIN_0", "NIN_1", "NIN_2", "NIN_3"];
             Attend::Matrices(Heads::matrices(self.b, &place, names, c)?)
@@ -125,7 +120,7 @@ impl Parts<'_, '_> {
 
     fn norm_and_conv(&mut self, level: usize, (c, cout): (i64, i64)) -> Result<(Norm, Conv)> {
         let name = self.names.of(Part::OutputNorm, level);
-        let norm = Norm::new(self.b, &name, c, groups(c), self.plan.eps)?;
+        let norm = Norm::new(self.b, &name, c, quarter_groups(c), self.plan.eps)?;
         Ok((norm, self.conv(Part::OutputConv, level, (c, cout), 3)?))
     }
 

@@ -6,24 +6,7 @@ use super::plan::Image;
 use crate::error::Result;
 use crate::layers::fir::Fir;
 use crate::layers::resnet::{Pass, Resample, Resnet};
-use crate::layers::{Conv, Heads, Norm, Packed, divided};
-
-/// What runs through the levels.
-#[derive(Debug)]
-pub(super) struct Flow {
-    pub(super) h: Tensor,
-    /// The states of the way down that the way up has not yet taken back.
-    pub(super) stack: Vec<Tensor>,
-    /// The second image.
-    pub(super) image: Option<Tensor>,
-}
-
-impl Flow {
-    fn push(&mut self, h: Tensor) {
-        self.stack.push(h.shallow_clone());
-        self.h = h;
-    }
-}
+use crate::layers::{Conv, Flow, Heads, Norm, Packed, divided};
 
 /// Attention over pixels as one of the families stores it.
 #[derive(Debug)]
@@ -190,10 +173,7 @@ pub(super) struct Up {
 impl Up {
     pub(super) fn forward(&self, flow: &mut Flow, pass: Pass<'_>) -> Result<()> {
         for block in &self.blocks {
-            let joined = match flow.stack.pop() {
-                Some(state) => Tensor::f_cat(&[&flow.h, &state], 1)?,
-                None => flow.h.shallow_clone(),
-            };
+            let joined = flow.joined()?;
             flow.h = block.forward(&joined, pass)?;
         }
         if let Some(exit) = &self.exit {

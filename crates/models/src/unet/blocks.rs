@@ -11,34 +11,13 @@ use super::config::{BlockType, Resampling, TimeEntry, UNetConfig};
 use super::ends::{Halving, Joint};
 use crate::error::Result;
 use crate::layers::resnet::{Kind, Pass, Resnet};
+use crate::layers::{Flow, quarter_groups};
 use crate::parameters::Builder;
-
-/// What runs through the blocks.
-#[derive(Debug)]
-pub(super) struct Flow {
-    pub(super) h: Tensor,
-    /// The states of the way down that the way up has not yet taken back.
-    pub(super) stack: Vec<Tensor>,
-    /// The second image of NCSN++.
-    pub(super) image: Option<Tensor>,
-}
-
-impl Flow {
-    pub(super) fn push(&mut self, h: Tensor) {
-        self.stack.push(h.shallow_clone());
-        self.h = h;
-    }
-}
 
 /// The output scale of blocks of NCSN++.
 pub(super) const SKIP_SCALE: f64 = std::f64::consts::SQRT_2;
 /// Groups of their attention.
 const SKIP_ATTENTION: i64 = 32;
-
-/// Groups where the configuration has none, and in blocks of NCSN++ always.
-pub(super) fn few(channels: i64) -> i64 {
-    (channels / 4).min(32)
-}
 
 /// `ResNet` blocks, each followed by its attention where there is one.
 type Layers = Vec<(Resnet, Option<Attention>)>;
@@ -154,10 +133,7 @@ impl Up {
     /// Takes back one state for each layer, the last first.
     pub(super) fn forward(&self, flow: &mut Flow, pass: Pass<'_>) -> Result<()> {
         for (resnet, attention) in &self.layers {
-            let joined = match flow.stack.pop() {
-                Some(state) => Tensor::f_cat(&[&flow.h, &state], 1)?,
-                None => flow.h.shallow_clone(),
-            };
+            let joined = flow.joined()?;
             flow.h = apply(resnet, attention.as_ref(), &joined, pass)?;
         }
         if let Some(attention) = &self.attention {
@@ -171,7 +147,11 @@ impl Up {
 fn kind(config: &UNetConfig, block: BlockType, channels: (i64, i64)) -> Kind {
     let kind = plain(config, channels);
     if block.skips() {
-        Kind { groups: (few(channels.0), few(channels.1)), scale: SKIP_SCALE, ..kind }
+        Kind {
+            groups: (quarter_groups(channels.0), quarter_groups(channels.1)),
+            scale: SKIP_SCALE,
+            ..kind
+        }
     } else {
         kind
     }

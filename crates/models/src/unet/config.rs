@@ -256,6 +256,6 @@ impl UNetConfig {
 
     /// Groups of a group norm over so many channels.
     pub fn groups(&self, channels: i64) -> i64 {
-        self.norm_num_groups.unwrap_or_else(|| super::blocks::few(channels))
+        self.norm_num_groups.unwrap_or_else(|| crate::layers::quarter_groups(channels))
     }
 }

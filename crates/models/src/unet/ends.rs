@@ -8,12 +8,12 @@
 //! (Song et al. 2021, "input skip" and "output skip") with ↓ and ↑ the filter of [`Fir`](crate::layers::fir).
 
 use super::attention::plain;
-use super::blocks::{Flow, SKIP_SCALE, few};
+use super::blocks::SKIP_SCALE;
 use super::config::{BlockType, UNetConfig};
 use crate::error::Result;
 use crate::layers::fir::Fir;
 use crate::layers::resnet::{Kind, Pass, Resample, Resnet, Shortcut};
-use crate::layers::{Conv, Norm, nearest};
+use crate::layers::{Conv, Flow, Norm, nearest, quarter_groups};
 use crate::parameters::Builder;
 
 /// Channels of the second image, fixed by the format.
@@ -158,7 +158,13 @@ impl SkipUp {
         let resnet = forced(b, &format!("{block}.resnet_up"), config, c)?;
         let filter = Fir::usual(c, b.place())?;
         Ok(Self {
-            norm: Norm::new(b, &format!("{block}.skip_norm"), c, few(c), config.norm_eps)?,
+            norm: Norm::new(
+                b,
+                &format!("{block}.skip_norm"),
+                c,
+                quarter_groups(c),
+                config.norm_eps,
+            )?,
             conv: Conv::new(b, &format!("{block}.skip_conv"), (c, IMAGE), 3)?,
             resnet: resnet.resampling(Resample::FirUp(filter)),
         })
@@ -167,7 +173,7 @@ impl SkipUp {
 
 /// The `ResNet` block that changes the size in NCSN++.
 fn forced(b: &mut Builder<'_>, name: &str, config: &UNetConfig, c: i64) -> Result<Resnet> {
-    let groups = (few(c), few(c));
+    let groups = (quarter_groups(c), quarter_groups(c));
     let kind =
         Kind { groups, scale: SKIP_SCALE, shortcut: Shortcut::Always, ..plain(config, (c, c)) };
     Resnet::new(b, name, kind)

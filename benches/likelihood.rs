@@ -9,11 +9,14 @@ use std::error::Error;
 use std::path::Path;
 use std::time::Instant;
 
-use models::tch::Device;
+use models::parameters::Place;
+use models::tch::{Device, Kind};
 use models::torch_ext::runtime;
 use models::{Batch, Description, Model, NetworkScore};
 use ndarray::ArrayD;
-use ode_solvers::{LikelihoodOptions, LogLikelihood, RK45, Trace, log_likelihood, log_normal};
+use ode_solvers::{
+    DOP853, LikelihoodOptions, LogLikelihood, RK45, Tableau, Trace, log_likelihood, log_normal,
+};
 use pipeline::data::array;
 use pipeline::models;
 use pipeline::network::sizes;
@@ -46,11 +49,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     )?;
     let description = model.description.as_ref().ok_or("no sde.toml")?;
     let run = |options: &LikelihoodOptions<'_, Batch>, x: &ArrayD<f64>| {
-        likelihoods(&model, description, options, x)
+        likelihoods((&model, description), &RK45, options, x)
     };
     let peer: Peer = serde_json::from_slice(&std::fs::read(path)?)?;
     let x = array(path.with_extension("npy"), "data")?;
-    let truth = exact(path, &x, &run)?;
+    let truth = exact(path, (&model, description), &x)?;
     println!(
         "64 digits, one thread         RMSE (nats)  forwards  backwards  seconds   error/half-width, inside"
     );
@@ -77,8 +80,8 @@ type Run<'a> = dyn Fn(&LikelihoodOptions<'_, Batch>, &ArrayD<f64>) -> Result<Vec
     + 'a;
 
 fn likelihoods(
-    model: &Model,
-    description: &Description,
+    (model, description): (&Model, &Description),
+    method: &'static Tableau,
     options: &LikelihoodOptions<'_, Batch>,
     x: &ArrayD<f64>,
 ) -> Result<Vec<LogLikelihood>, Box<dyn Error>> {
@@ -88,17 +91,23 @@ fn likelihoods(
     let mut flow = Reverse::probability_flow(sde, NetworkScore::new(&*model.network, description));
     let prior = |z: &Batch, out: &mut [f64]| log_normal(z, sde.sigma(sde.end()), out);
     let span = (description.t_min, sde.end());
-    Ok(log_likelihood(&RK45, x, span, options, &mut flow, prior)?.samples)
+    Ok(log_likelihood(method, x, span, options, &mut flow, prior)?.samples)
 }
 
-/// The values by exact traces at tolerance 1e-5; what (L2) leaves of the error is printed.
-fn exact(path: &Path, x: &ArrayD<f64>, run: &Run<'_>) -> Result<Vec<f64>, Box<dyn Error>> {
+/// The values by exact traces at tolerance 1e-8 with the network in f64; what (L2) leaves of the error is printed.
+fn exact(
+    path: &Path,
+    (model, description): (&Model, &Description),
+    x: &ArrayD<f64>,
+) -> Result<Vec<f64>, Box<dyn Error>> {
     let kept = path.with_extension("exact.json");
     if let Ok(text) = std::fs::read(&kept) {
         return Ok(serde_json::from_slice(&text)?);
     }
-    let plain = LikelihoodOptions::new(Tolerance::both(1e-5), Trace::Exact);
-    let found = run(&plain, x)?;
+    let double = model.placed(Place { kind: Kind::Double, ..Place::FILE })?;
+    let options = LikelihoodOptions::new(Tolerance::both(1e-8), Trace::Exact);
+    let options = LikelihoodOptions { quadrature: 1e-6, ..options };
+    let found = likelihoods((&double, description), &DOP853, &options, x)?;
     let widest = found.iter().filter_map(LogLikelihood::half_width).fold(0.0, f64::max);
     println!("exact traces: half-width at most {widest:.1e} nats");
     let values: Vec<f64> = found.iter().map(LogLikelihood::value).collect();

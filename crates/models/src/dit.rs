@@ -11,10 +11,10 @@
 //! of sines and cosines of a patch's row and column.
 
 use serde::{Deserialize, Serialize};
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use crate::error::{Error, Result};
-use crate::layers::{Linear, attend, bound, leaving, waves};
+use crate::layers::{Linear, angles, attend, bound, leaving, waves};
 use crate::network::{Input, Network};
 use crate::parameters::{Builder, Init, Place};
 
@@ -246,9 +246,8 @@ impl Dit {
     fn embedding(&self, input: &Input<'_>) -> Result<Tensor> {
         let half = FREQUENCIES / 2;
         let w = |k: i64| (-10000_f64.ln() as f32 * k as f32 / half as f32).exp();
-        let angles = input.label.iter().flat_map(|&t| (0..half).map(move |k| t as f32 * w(k)));
-        let angles = Tensor::f_from_slice(&angles.collect::<Vec<_>>())?.f_reshape([-1, half])?;
-        let vector = waves(&angles, true)?.f_to_device(input.x.device())?;
+        let angles = angles(input, input.label, &(0..half).map(w).collect::<Vec<_>>())?;
+        let vector = waves(&angles, true)?;
         let e = self.time.1.forward(&self.time.0.forward(&vector)?.f_silu()?)?;
         match &self.classes {
             Some(table) => {
@@ -270,7 +269,7 @@ impl Dit {
 
 impl Network for Dit {
     fn forward(&self, input: Input<'_>) -> Result<Tensor> {
-        input.check()?;
+        input.check(self.kind())?;
         let (found, c, n) = (input.x.size(), self.config.in_channels, self.config.input_size);
         if found.len() != 4 || found[1..] != [c, n, n] {
             let expected = format!("[B, {c}, {n}, {n}]");
@@ -285,11 +284,16 @@ impl Network for Dit {
             z = block.forward(&z, &e)?;
         }
         let m = self.modulation.forward(&e)?.f_unsqueeze(1)?.f_chunk(2, -1)?;
-        leaving(&self.unpatched(&self.output.forward(&modulated(&z, &m[0], &m[1])?)?)?)
+        let y = self.unpatched(&self.output.forward(&modulated(&z, &m[0], &m[1])?)?)?;
+        leaving(&y, self.place)
     }
 
     fn classes(&self) -> Option<i64> {
         Some(self.config.num_classes + 1).filter(|&n| n > 1)
+    }
+
+    fn kind(&self) -> Kind {
+        self.place.precise()
     }
 }
 

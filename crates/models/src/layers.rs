@@ -11,7 +11,7 @@ pub(crate) mod resnet;
 mod twice;
 
 use serde::{Deserialize, Serialize};
-use tch::{Kind, Tensor};
+use tch::Tensor;
 use torch_ext::packed::PackedConvolution;
 
 pub(crate) use attention::{Heads, Packed};
@@ -19,6 +19,7 @@ pub(crate) use flow::Flow;
 pub(crate) use twice::{attend, twice_differentiable};
 
 use crate::error::{Error, Result};
+use crate::network::Input;
 use crate::parameters::{Builder, Init, Place};
 
 /// `1/√fan_in`.
@@ -241,9 +242,9 @@ pub(crate) fn entering(x: &Tensor, place: Place) -> Result<Tensor> {
     if place.channels_last { channels_last(&x) } else { Ok(x) }
 }
 
-/// An output in f32.
-pub(crate) fn leaving(y: &Tensor) -> Result<Tensor> {
-    Ok(y.f_to_kind(Kind::Float)?)
+/// An output in the kind that the network gives.
+pub(crate) fn leaving(y: &Tensor, place: Place) -> Result<Tensor> {
+    Ok(y.f_to_kind(place.precise())?)
 }
 
 /// Each pixel four times.
@@ -267,6 +268,13 @@ pub(crate) fn waves(angles: &Tensor, cosine_first: bool) -> Result<Tensor> {
     let (sin, cos) = (angles.f_sin()?, angles.f_cos()?);
     let parts = if cosine_first { [cos, sin] } else { [sin, cos] };
     Ok(Tensor::f_cat(&parts, -1)?)
+}
+
+/// Angles `c ω`, `[B, K]` for the labels of x and K frequencies, on its device.
+pub(crate) fn angles(input: &Input<'_>, labels: &[f64], frequencies: &[f32]) -> Result<Tensor> {
+    let frequencies = Tensor::f_from_slice(frequencies)?.f_to_kind(input.x.f_kind()?)?;
+    let frequencies = frequencies.f_to_device(input.x.device())?.f_unsqueeze(0)?;
+    Ok(input.column(labels)?.f_unsqueeze(1)?.f_mul(&frequencies)?)
 }
 
 /// Batch, channels, height, width.

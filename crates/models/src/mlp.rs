@@ -13,7 +13,7 @@ use tch::{Kind, Tensor};
 use crate::error::{Error, Result};
 use crate::layers::{Linear, dropped, leaving, waves};
 use crate::network::{Input, Network};
-use crate::parameters::{Builder, Init};
+use crate::parameters::{Builder, Init, Place};
 
 /// The configuration of a perceptron.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -140,7 +140,7 @@ impl Block {
 #[derive(Debug)]
 pub struct Mlp {
     config: MlpConfig,
-    kind: Kind,
+    place: Place,
     frequencies: Tensor,
     time: (Linear, Linear),
     classes: Option<Tensor>,
@@ -164,7 +164,7 @@ impl Mlp {
         let blocks = (0..config.blocks).map(|i| Block::new(b, &format!("blocks.{i}"), w));
         let blocks = blocks.collect::<Result<_>>()?;
         Ok(Self {
-            kind: b.place().kind,
+            place: b.place(),
             frequencies: b.precisely(|b| {
                 b.frozen("time.frequencies".into(), &[n], Init::Normal(config.scale))
             })?,
@@ -198,21 +198,25 @@ impl Mlp {
 
 impl Network for Mlp {
     fn forward(&self, input: Input<'_>) -> Result<Tensor> {
-        input.check()?;
+        input.check(self.kind())?;
         let (found, d) = (input.x.size(), self.config.dimension);
         if found.len() != 2 || found[1] != d {
             let expected = format!("[B, {d}]");
             return Err(Error::Shape { what: "the network's input", found, expected });
         }
-        let e = self.embedding(&input)?.f_to_kind(self.kind)?;
-        let mut h = self.input.forward(&input.x.f_to_kind(self.kind)?)?;
+        let e = self.embedding(&input)?.f_to_kind(self.place.kind)?;
+        let mut h = self.input.forward(&input.x.f_to_kind(self.place.kind)?)?;
         for block in &self.blocks {
             h = block.forward(&h, &e, self.config.dropout, input.train)?;
         }
-        leaving(&self.output.forward(&self.norm.forward(&h)?.f_silu()?)?)
+        leaving(&self.output.forward(&self.norm.forward(&h)?.f_silu()?)?, self.place)
     }
 
     fn classes(&self) -> Option<i64> {
         self.config.classes
+    }
+
+    fn kind(&self) -> Kind {
+        self.place.precise()
     }
 }

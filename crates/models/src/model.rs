@@ -119,17 +119,18 @@ impl Model {
     /// The same network in another arithmetic, layout or place, for evaluation.
     ///
     /// # Errors
-    /// A TorchScript network, which keeps the arithmetic that it was saved in; no memory.
-    pub fn placed(self, place: Place) -> Result<Self> {
-        let Some(architecture) = self.architecture else {
+    /// A TorchScript network, which keeps the arithmetic and the layout that it was saved in; no memory.
+    pub fn placed(&self, place: Place) -> Result<Self> {
+        let Some(architecture) = self.architecture.clone() else {
+            let layout = if place.channels_last { "channels last" } else { "channels first" };
             return Err(Error::Config {
-                key: "the arithmetic".into(),
-                found: format!("{:?}", place.kind),
-                expected: "that in which the TorchScript network was saved".into(),
+                key: "the arithmetic and layout".into(),
+                found: format!("{:?}, {layout}", place.kind),
+                expected: "those in which the TorchScript network was saved".into(),
             });
         };
         let parameters = self.parameters.placed(&architecture.layout()?, place)?;
-        Self::new(architecture, parameters, self.description)
+        Self::new(architecture, parameters, self.description.clone())
     }
 
     /// Channels (or numbers of a vector) of a sample and of the output; of a TorchScript file those of the sample.

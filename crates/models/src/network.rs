@@ -9,7 +9,7 @@
 
 use std::fmt;
 
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 use crate::error::{Error, Result};
 
@@ -25,12 +25,17 @@ pub trait Network: fmt::Debug {
     fn classes(&self) -> Option<i64> {
         None
     }
+
+    /// The kind of what it takes and gives: f32, or f64 for one that calculates in it.
+    fn kind(&self) -> Kind {
+        Kind::Float
+    }
 }
 
 /// What a network is evaluated on.
 #[derive(Clone, Copy, Debug)]
 pub struct Input<'a> {
-    /// `[B, …]`, f32, on the network's device.
+    /// `[B, …]`, of the network's [`kind`](Network::kind) and on its device.
     pub x: &'a Tensor,
     /// The network's own time label of each row.
     pub label: &'a [f64],
@@ -45,20 +50,20 @@ pub struct Input<'a> {
 pub enum Classes<'a> {
     /// Rows of a table.
     Labels(&'a [i64]),
-    /// Numbers that are embedded as a time is, `[B]`, or ready vectors `[B, T]`; f32.
+    /// Numbers that are embedded as a time is, `[B]`, or ready vectors `[B, T]`; of the kind of x.
     Vectors(&'a Tensor),
 }
 
 impl Input<'_> {
-    /// Refuses elements that are not f32, and labels that are not one for each row.
+    /// Refuses elements of another kind than the network's, and labels that are not one for each row.
     ///
     /// # Errors
     /// [`Error::Config`] or [`Error::Shape`] naming both.
-    pub fn check(&self) -> Result<()> {
-        if !self.x.defined() || self.x.f_kind()? != Kind::Float {
+    pub fn check(&self, kind: Kind) -> Result<()> {
+        if !self.x.defined() || self.x.f_kind()? != kind {
             let found =
                 if self.x.defined() { format!("{:?}", self.x.f_kind()?) } else { NONE.into() };
-            return refuse("the network's input", found, "Float");
+            return refuse("the network's input", found, &format!("{kind:?}"));
         }
         let (rows, labels) = (self.x.size().first().copied(), self.label.len() as i64);
         if rows != Some(labels) {
@@ -109,12 +114,18 @@ impl Input<'_> {
         }
     }
 
-    /// The labels as `[B]` in f32 on the device of x.
+    /// The labels as `[B]`, of the kind and on the device of x.
     ///
     /// # Errors
     /// No memory.
     pub fn label_tensor(&self) -> Result<Tensor> {
-        column(self.label, self.x.device())
+        self.column(self.label)
+    }
+
+    /// Numbers as `[B]`, of the kind and on the device of x.
+    pub(crate) fn column(&self, numbers: &[f64]) -> Result<Tensor> {
+        let numbers = Tensor::f_from_slice(numbers)?.f_to_kind(self.x.f_kind()?)?;
+        Ok(numbers.f_to_device(self.x.device())?)
     }
 }
 
@@ -123,12 +134,6 @@ const NONE: &str = "none";
 
 fn refuse<T>(key: &str, found: String, expected: &str) -> Result<T> {
     Err(Error::Config { key: key.into(), found, expected: expected.into() })
-}
-
-/// Numbers as an f32 tensor `[B]`.
-pub(crate) fn column(numbers: &[f64], device: Device) -> Result<Tensor> {
-    let numbers: Vec<f32> = numbers.iter().map(|&t| t as f32).collect();
-    Ok(Tensor::f_from_slice(&numbers)?.f_to_device(device)?)
 }
 
 /// A label that is an index into a table of so many rows.

@@ -66,6 +66,11 @@ impl Place {
     /// f32 on the CPU, as a file has it.
     pub const FILE: Self =
         Self { kind: Kind::Float, device: Device::Cpu, channels_last: false, packed: false };
+
+    /// The kind of what goes in and comes out, and of the embedding of time: f32, or f64 where all is in f64.
+    pub fn precise(self) -> Kind {
+        if self.kind == Kind::Double { Kind::Double } else { Kind::Float }
+    }
 }
 
 impl std::fmt::Debug for Builder<'_> {
@@ -85,7 +90,7 @@ impl<'a> Builder<'a> {
         self.place
     }
 
-    /// Builds a part whose tensors stay in f32.
+    /// Builds a part whose tensors stay in f32 where the network is in half precision.
     ///
     /// # Errors
     /// Those of `build`.
@@ -237,14 +242,14 @@ impl Parameters {
         Ok(Self { tensors, frozen: self.frozen.clone(), place: self.place })
     }
 
-    /// A copy for evaluation in another arithmetic or layout; tensors that are to be precise stay in f32.
+    /// A copy for evaluation in another arithmetic or layout; those that are to be precise stay in f32 in half precision.
     ///
     /// # Errors
     /// No memory.
     pub fn placed(&self, layout: &Layout, place: Place) -> Result<Self> {
         let precise: BTreeSet<_> = layout.iter().filter(|e| e.precise).map(|e| &e.name).collect();
         let moved = |(name, t): (&String, &Tensor)| {
-            let kind = if precise.contains(name) { Kind::Float } else { place.kind };
+            let kind = if precise.contains(name) { place.precise() } else { place.kind };
             let mut copy = Tensor::f_empty(t.size(), (kind, place.device))?;
             copy.f_copy_(&t.f_detach()?)?;
             let t = copy;

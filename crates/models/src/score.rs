@@ -16,7 +16,7 @@
 //!
 //! The forms `uᵀ (∂D/∂x) u` are `A |u|² + B uᵀ (∂y/∂x) u`. `c_in = 1/√(σ² + σ_data² α²)` for EDM's prediction and 1
 //! otherwise. One pass forward gives value and graph; a form is one pass backward for its probe u, the exact trace is d of
-//! them. States are f64; the network takes and gives f32. A batch that is too large for the memory is cut: see `parts`.
+//! them. States are f64; the network takes and gives f32 as a rule. A batch that is too large for the memory is cut: see `parts`.
 
 mod adjoint;
 mod parts;
@@ -114,7 +114,7 @@ impl<'a> NetworkScore<'a> {
             Some(c_in) => &x.f_mul(c_in)?,
             None => x,
         };
-        let x = &scaled.f_to_kind(Kind::Float)?;
+        let x = &scaled.f_to_kind(self.network.kind())?;
         let y = if let Some(weight) = self.guidance {
             self.guided_output(x, &at.labels, weight)?
         } else {

@@ -57,7 +57,7 @@ impl Script {
 
 impl Network for Script {
     fn forward(&self, input: Input<'_>) -> Result<Tensor> {
-        input.check()?;
+        input.check(self.kind())?;
         let found = input.x.size();
         if found[1..] != self.shape {
             let expected = format!("[B, …] of the sample {:?}", self.shape);

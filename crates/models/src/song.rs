@@ -16,14 +16,14 @@ mod names;
 pub(crate) mod plan;
 mod ways;
 
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 pub use config::{DhariwalUNetConfig, NcsnPpConfig, SongUNetConfig};
 
 use crate::error::{Error, Result};
 use crate::layers::resnet::Pass;
 use crate::layers::{Conv, Flow, Norm, centred, entering, leaving};
-use crate::network::{Input, Network, column, whole};
+use crate::network::{Input, Network, whole};
 use crate::parameters::Place;
 use embedding::Embedding;
 use plan::{Division, Plan};
@@ -46,7 +46,7 @@ pub struct Song {
 impl Song {
     /// Refuses what would fail, or be broadcast, further in.
     fn check(&self, input: &Input<'_>) -> Result<()> {
-        input.check()?;
+        input.check(self.kind())?;
         let (found, n) = (input.x.size(), self.plan.size);
         let expected = [self.plan.channels.0, n, n];
         if found.len() != 4 || found[1..] != expected {
@@ -74,7 +74,7 @@ impl Song {
                 input.label.iter().map(row).collect::<Result<_>>()?
             }
         };
-        Ok(Some(column(&sigma, input.x.device())?.f_reshape([-1, 1, 1, 1])?))
+        Ok(Some(input.column(&sigma)?.f_reshape([-1, 1, 1, 1])?))
     }
 }
 
@@ -97,7 +97,7 @@ impl Network for Song {
             (None, Some(image)) => image,
             (None, None) => flow.h,
         };
-        let y = leaving(&y)?;
+        let y = leaving(&y, self.place)?;
         match self.divisors(&input)? {
             Some(sigma) => Ok(y.f_div(&sigma)?),
             None => Ok(y),
@@ -106,5 +106,9 @@ impl Network for Song {
 
     fn classes(&self) -> Option<i64> {
         self.embedding.classes()
+    }
+
+    fn kind(&self) -> Kind {
+        self.place.precise()
     }
 }

@@ -15,14 +15,14 @@ pub mod config;
 mod ends;
 mod time;
 
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 pub use config::UNetConfig;
 
 use crate::error::{Error, Result};
 use crate::layers::resnet::Pass;
 use crate::layers::{Conv, Flow, Norm, centred, entering, leaving, sizes};
-use crate::network::{Input, Network, column};
+use crate::network::{Input, Network};
 use crate::parameters::{Builder, Place};
 use blocks::{Down, Mid, Up};
 use config::TimeEmbeddingType;
@@ -66,7 +66,7 @@ impl UNet {
 
     /// Refuses what would fail, or be broadcast, further in.
     fn check(&self, input: &Input<'_>) -> Result<()> {
-        input.check()?;
+        input.check(self.kind())?;
         let (found, c) = (input.x.size(), self.config.in_channels);
         let factor = 1_i64 << (self.config.levels() - 1);
         let fits = |[_, channels, h, w]: [i64; 4]| {
@@ -97,9 +97,9 @@ impl Network for UNet {
         self.up.iter().try_for_each(|block| block.forward(&mut flow, pass))?;
         let y = self.conv_out.forward(&self.norm_out.forward(&flow.h)?.f_silu()?)?;
         let y = flow.image.map_or(Ok(y.shallow_clone()), |image| y.f_add(&image))?;
-        let y = leaving(&y)?;
+        let y = leaving(&y, self.place)?;
         if self.config.time_embedding_type == TimeEmbeddingType::Fourier {
-            let sigma = column(input.label, y.device())?.f_reshape([-1, 1, 1, 1])?;
+            let sigma = input.label_tensor()?.f_reshape([-1, 1, 1, 1])?;
             return Ok(y.f_div(&sigma)?);
         }
         Ok(y)
@@ -107,5 +107,9 @@ impl Network for UNet {
 
     fn classes(&self) -> Option<i64> {
         self.embedding.classes()
+    }
+
+    fn kind(&self) -> Kind {
+        self.place.precise()
     }
 }

@@ -14,9 +14,11 @@ use models::tch::{Device, Kind, Tensor};
 use models::torch_ext::{Weights, catch};
 use models::{Classes, Error, Input, Model, vjp};
 
-/// How a case is computed, and how far its output may be off: in the reference's own arithmetic in each layout, and in bf16.
-const RUNS: [(&str, f64, Place); 3] = [
+/// How a case is computed, and how far its output may be off: in the reference's own arithmetic in each layout, in f64, where
+/// what differs is the reference's rounding of angles such as 999 rad to f32, and in bf16.
+const RUNS: [(&str, f64, Place); 4] = [
     ("f32", 2e-5, Place::FILE),
+    ("f64", 1e-3, Place { kind: Kind::Double, ..Place::FILE }),
     ("packed", 2e-5, Place { channels_last: true, packed: true, ..Place::FILE }),
     (
         "bf16",
@@ -85,7 +87,13 @@ fn compare_in(case: &Path, model: &Model, tolerance: f64) -> Result<Result<Strin
     let classes =
         shapes.contains_key("class_labels").then(|| file.tensor("class_labels", None, Device::Cpu));
     let classes = classes.transpose()?;
-    let whole = classes.as_ref().filter(|c| c.kind() != Kind::Float).map(numbers).transpose()?;
+    let classes = match classes {
+        Some(vectors) if vectors.kind() == Kind::Float => {
+            Some(vectors.f_to_kind(model.network.kind())?)
+        }
+        other => other,
+    };
+    let whole = classes.as_ref().filter(|c| c.kind() == Kind::Int64).map(numbers).transpose()?;
     let whole: Option<Vec<i64>> = whole.map(|labels| labels.iter().map(|&c| c as i64).collect());
     let class = match (&whole, &classes) {
         (Some(labels), _) => Some(Classes::Labels(labels)),
@@ -93,10 +101,11 @@ fn compare_in(case: &Path, model: &Model, tolerance: f64) -> Result<Result<Strin
     };
     let forward =
         |x: &Tensor| model.network.forward(Input { x, label: &label, class, train: false });
-    let x = tensor("sample", Kind::Float)?;
+    let kind = model.network.kind();
+    let x = tensor("sample", kind)?;
     let plain = models::tch::no_grad(|| forward(&x))?;
     let (y, product) = if shapes.contains_key("vjp_vector") {
-        let (y, product) = vjp(forward, &x, &tensor("vjp_vector", Kind::Float)?)?;
+        let (y, product) = vjp(forward, &x, &tensor("vjp_vector", kind)?)?;
         (y, Some(product))
     } else {
         (forward(&x)?, None)

@@ -113,6 +113,7 @@ pub fn importance(draws: &[LogLikelihood], log_r: &[f64]) -> LogLikelihood {
             trace,
             ode: mean(&|p| p.errors.ode),
             quadrature: mean(&|p| p.errors.quadrature),
+            float: mean(&|p| p.errors.float),
         },
         nfe: draws.iter().map(|p| p.nfe).sum(),
         products: draws.iter().map(|p| p.products).sum(),

@@ -9,6 +9,7 @@ mod batches;
 mod edit;
 mod flow;
 mod gradient;
+mod rounding;
 mod verify;
 
 use std::ops::Range;

@@ -4,13 +4,13 @@
 //! e = W₂ SiLU(W₁ (waves(t) + W_c c√n)) (+ W_c c),     c = one of n classes as a vector of zeros and a one, or of zeros
 //! ```
 
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use super::names::Names;
 use super::plan::{Family, Plan, Time};
 use crate::error::{Error, Result};
-use crate::layers::{Linear, waves};
-use crate::network::{Classes, Input, column};
+use crate::layers::{Linear, angles, waves};
+use crate::network::{Classes, Input};
 use crate::parameters::{Builder, Init};
 
 #[derive(Debug)]
@@ -84,16 +84,10 @@ impl Embedding {
 
     /// `[B, T]`.
     pub(super) fn forward(&self, input: &Input<'_>, labels: &[f64]) -> Result<Tensor> {
-        let device = input.x.device();
         let angles = match &self.frequencies {
-            Frequencies::Fixed(w) => {
-                let angles = labels.iter().flat_map(|&t| w.iter().map(move |w| t as f32 * w));
-                let shape = [labels.len() as i64, w.len() as i64];
-                let angles = Tensor::f_from_slice(&angles.collect::<Vec<_>>())?;
-                angles.f_reshape(shape)?.f_to_device(device)?
-            }
+            Frequencies::Fixed(w) => angles(input, labels, w)?,
             Frequencies::Random { w, log } => {
-                let t = column(labels, device)?.f_unsqueeze(1)?;
+                let t = input.column(labels)?.f_unsqueeze(1)?;
                 let (two, pi) = (Tensor::from(2.0_f32), Tensor::from(std::f32::consts::PI));
                 if *log {
                     t.f_log()?.f_mul(&w.f_unsqueeze(0)?)?.f_mul(&two)?.f_mul(&pi)?
@@ -128,7 +122,7 @@ impl Embedding {
             Input { class: Some(Classes::Labels(&none)), ..*input }.table_rows(self.labels + 1)?
         };
         let one = rows.f_one_hot(self.labels + 1)?.f_narrow(1, 0, self.labels)?;
-        let one = one.f_to_kind(Kind::Float)?;
+        let one = one.f_to_kind(input.x.f_kind()?)?;
         Ok(Some(map.forward(&match self.family {
             Family::Song => one.f_mul(&Tensor::from((self.labels as f64).sqrt() as f32))?,
             _ => one,

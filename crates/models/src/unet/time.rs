@@ -7,8 +7,9 @@
 //! e = W₂ SiLU(W₁ ·)  (+ class)
 //! ```
 //!
-//! K is half the channels of the finest level and W a frozen vector of as many random numbers as these are. Angles are f32,
-//! in the reference's order of products: at t = 999 or σ = 300 their rounding is part of what a checkpoint was trained with.
+//! K is half the channels of the finest level and W a frozen vector of as many random numbers as these are. Angles are f32
+//! but in a network in f64, in the reference's order of products: at t = 999 or σ = 300 their rounding is part of what a
+//! checkpoint was trained with.
 
 use std::f32::consts::PI;
 
@@ -16,8 +17,8 @@ use tch::{Device, Kind, Tensor};
 
 use super::config::{ClassEmbedType, TimeEmbeddingType, UNetConfig};
 use crate::error::{Error, Result};
-use crate::layers::{Linear, waves};
-use crate::network::{Classes, Input, column, whole};
+use crate::layers::{Linear, angles, waves};
+use crate::network::{Classes, Input, whole};
 use crate::parameters::{Builder, Init};
 
 /// Standard deviation of W.
@@ -57,18 +58,14 @@ impl Projection {
         config.first_channels() * if fourier { 2 } else { 1 }
     }
 
-    fn forward(&self, numbers: &[f64], device: Device) -> Result<Tensor> {
+    fn forward(&self, numbers: &[f64], input: &Input<'_>) -> Result<Tensor> {
         match self {
             Self::Positional { frequencies, odd, cosine_first } => {
-                let angles =
-                    numbers.iter().flat_map(|&t| frequencies.iter().map(move |w| t as f32 * w));
-                let shape = [numbers.len() as i64, frequencies.len() as i64];
-                let angles = Tensor::f_from_slice(&angles.collect::<Vec<_>>())?.f_reshape(shape)?;
-                let waves = waves(&angles, *cosine_first)?.f_to_device(device)?;
+                let waves = waves(&angles(input, numbers, frequencies)?, *cosine_first)?;
                 Ok(if *odd { waves.f_constant_pad_nd([0, 1])? } else { waves })
             }
             Self::Fourier(w) => {
-                let ln = column(numbers, device)?.f_log()?.f_unsqueeze(1)?;
+                let ln = input.column(numbers)?.f_log()?.f_unsqueeze(1)?;
                 let angles = ln.f_mul(&w.f_unsqueeze(0)?)?;
                 let angles = angles.f_mul(&Tensor::from(2.0_f32))?.f_mul(&Tensor::from(PI))?;
                 waves(&angles, false)
@@ -148,8 +145,7 @@ impl Embedding {
 
     /// `[B, T]`.
     pub(super) fn forward(&self, input: &Input<'_>) -> Result<Tensor> {
-        let device = input.x.device();
-        let e = self.time.forward(&self.projection.forward(input.label, device)?)?;
+        let e = self.time.forward(&self.projection.forward(input.label, input)?)?;
         let class = match &self.class {
             Class::None => {
                 input.no_classes()?;
@@ -161,7 +157,7 @@ impl Embedding {
                 let mut host = vec![0.0; input.label.len()];
                 let double = numbers.f_to_kind(Kind::Double)?.f_to_device(Device::Cpu)?;
                 double.f_copy_data(&mut host, input.label.len())?;
-                perceptron.forward(&self.projection.forward(&host, device)?)?
+                perceptron.forward(&self.projection.forward(&host, input)?)?
             }
             Class::Vector => {
                 vectors(input, &[input.label.len() as i64, self.width])?.shallow_clone()
@@ -181,9 +177,10 @@ impl Embedding {
 
 /// Classes that are numbers or vectors, of this shape.
 fn vectors<'a>(input: &Input<'a>, shape: &[i64]) -> Result<&'a Tensor> {
-    let expected = || format!("{shape:?}, f32");
+    let kind = input.x.f_kind()?;
+    let expected = || format!("{shape:?}, {kind:?}");
     match input.class {
-        Some(Classes::Vectors(v)) if v.size() == shape && v.f_kind()? == Kind::Float => Ok(v),
+        Some(Classes::Vectors(v)) if v.size() == shape && v.f_kind()? == kind => Ok(v),
         Some(Classes::Vectors(v)) => {
             Err(Error::Shape { what: "the class labels", found: v.size(), expected: expected() })
         }

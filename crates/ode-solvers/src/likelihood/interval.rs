@@ -1,15 +1,17 @@
 //! One interval from all that is known of an error.
 //!
 //! ```text
-//! half-width = t_{ν,0.975} se + e_ode + e_quadrature,   e_ode = c Σ_panels |∫ s·d dt|                  (L4)
+//! P(|se T_ν + e| ≤ half-width) = 0.95,   e = e_ode + e_quadrature + e_float,   e_ode = c Σ_panels |∫ s·d dt|     (L4)
 //! se² = Σ_i v_i,   v_i = w_i² var_i/K,   ν = (Σ v_i)² / Σ (v_i²/(K − 1))
 //! ```
 //!
 //! The sums run over the quadrature's nodes, where K probes have the sample variance `var_i`; ν is Satterthwaite's number of
 //! degrees of freedom (1946). With few probes a normal quantile would claim too much. Statistical errors add in
-//! quadrature, the others linearly.
+//! quadrature, the others linearly: to a bias of at most e. T has Student's distribution, and the half-width is the least that
+//! holds 95 % for the worst such bias (Armstrong and Kolesár 2018). It is `t_{ν,0.975} se` where e = 0, e where se = 0, and
+//! between: with a bias the noise can miss on one side only, so `e + t_{ν,0.975} se` would be too much.
 
-use statrs::distribution::{ContinuousCDF, StudentsT};
+use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
 
 /// The error that random probes leave in a trace.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -29,12 +31,20 @@ pub struct ErrorBar {
     pub ode: Option<f64>,
     /// Estimate of the error of the quadrature, (L5).
     pub quadrature: Option<f64>,
+    /// What the rounding of the model's arithmetic changes; where nobody has measured it, it counts as nothing.
+    pub float: Option<f64>,
 }
 
 impl ErrorBar {
     /// (L4); `None` where a part is unknown.
     pub fn half_width(&self) -> Option<f64> {
-        Some(self.trace?.half_width() + self.ode? + self.quadrature?)
+        let TraceError { standard_error, dof } = self.trace?;
+        Some(half_width(standard_error, dof, self.bias()?))
+    }
+
+    /// e of (L4); `None` where a part is unknown.
+    pub fn bias(&self) -> Option<f64> {
+        Some(self.ode? + self.quadrature? + self.float.unwrap_or(0.0))
     }
 }
 
@@ -50,8 +60,37 @@ impl TraceError {
 
     /// `t_{ν,0.975} se`.
     pub fn half_width(&self) -> f64 {
-        if self.standard_error == 0.0 { 0.0 } else { t_quantile(self.dof) * self.standard_error }
+        half_width(self.standard_error, self.dof, 0.0)
     }
+}
+
+/// (L4) for a standard error, its degrees of freedom ν and the largest bias e.
+pub(super) fn half_width(standard_error: f64, dof: f64, bias: f64) -> f64 {
+    if standard_error == 0.0 {
+        return bias;
+    }
+    let (k, most) = (bias / standard_error, t_quantile(dof));
+    if k == 0.0 || !(k + most).is_finite() {
+        return standard_error * most + bias;
+    }
+    let (mut low, mut high) = (k, k + most);
+    for _ in 0..50 {
+        let middle = 0.5 * (low + high);
+        if cdf(dof, middle - k) - cdf(dof, -middle - k) < 0.95 {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    standard_error * high
+}
+
+/// `P(T_ν ≤ x)`.
+fn cdf(dof: f64, x: f64) -> f64 {
+    if dof > 1e3 {
+        return Normal::standard().cdf(x);
+    }
+    StudentsT::new(0.0, 1.0, dof).map_or(f64::NAN, |law| law.cdf(x))
 }
 
 /// `t_{ν,0.975}`: 97.5 % of Student's distribution with ν > 0 degrees of freedom lie below it. NaN for other ν.
@@ -92,12 +131,34 @@ mod tests {
         assert!(t_quantile(f64::NAN).is_nan() && t_quantile(0.0).is_nan());
     }
 
+    /// Quantiles of |N(b, 1)| from SciPy, and of Student's distribution by its closed form for ν = 2, `P(T ≤ x) = ½ + x/(2√(2 + x²))`.
+    #[test]
+    fn a_half_width_holds_the_worst_bias() {
+        let table = [(0.5, 2.181_477), (1.0, 2.646_146), (2.0, 3.644_854), (5.0, 6.644_854)];
+        for (bias, want) in table {
+            let found = half_width(2.0, f64::INFINITY, 2.0 * bias) / 2.0;
+            assert!((found - want).abs() < 1e-6, "{bias}: {found}");
+        }
+        let below = |x: f64| 0.5 + x / (2.0 * (2.0 + x * x).sqrt());
+        for bias in [1e-9, 0.3, 1.0, 4.0, 1e6] {
+            let h = half_width(1.0, 2.0, bias);
+            assert!((below(h - bias) - below(-h - bias) - 0.95).abs() < 1e-8, "{bias}: {h}");
+            assert!(h >= t_quantile(2.0) - 1e-6 && h <= bias + t_quantile(2.0), "{bias}: {h}");
+        }
+        assert_eq!(half_width(0.0, f64::INFINITY, 0.25).to_bits(), 0.25_f64.to_bits());
+        assert!(half_width(f64::NAN, 2.0, 0.1).is_nan() && half_width(1.0, 2.0, f64::NAN).is_nan());
+    }
+
     #[test]
     fn what_is_unknown_stays_unknown() {
         let trace = Some(TraceError { standard_error: 0.5, dof: 2.0 });
-        let known = ErrorBar { trace, ode: Some(0.25), quadrature: Some(0.125) };
-        assert!((known.half_width().unwrap() - (0.5 * 4.302_653 + 0.375)).abs() < 1e-5);
+        let known = ErrorBar { trace, ode: Some(0.0), quadrature: Some(0.0), float: None };
+        assert!((known.half_width().unwrap() - 0.5 * 4.302_653).abs() < 1e-5);
         assert_eq!(ErrorBar { ode: None, ..known }.half_width(), None);
+        let biased = ErrorBar { ode: Some(0.25), quadrature: Some(0.125), ..known };
+        let off = ErrorBar { float: Some(0.5), ..biased };
+        assert_eq!((biased.bias(), off.bias()), (Some(0.375), Some(0.875)));
+        assert!(off.half_width() > biased.half_width() && biased.half_width() > known.half_width());
         assert_eq!(TraceError::NONE.half_width().to_bits(), 0.0_f64.to_bits());
     }
 }

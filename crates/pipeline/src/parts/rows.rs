@@ -5,7 +5,7 @@ use ode_solvers::{ErrorBar, LaneStats, LaneStatus, LogLikelihood, Solution, Trac
 
 /// Numbers of a status, of a likelihood, and of what a solve tells beside the state.
 const STATUS: usize = 3;
-const LIKELIHOOD: usize = 9 + STATUS;
+const LIKELIHOOD: usize = 10 + STATUS;
 const SOLVED: usize = 6 + STATUS;
 
 /// A whole number that was written as f64; all are below 2⁵³.
@@ -40,7 +40,7 @@ fn to_status(kind: f64, a: f64, b: f64) -> LaneStatus {
 pub fn of_likelihoods(found: &[LogLikelihood]) -> Array2<f64> {
     let known = |x: Option<f64>| x.unwrap_or(f64::NAN);
     let row = |p: &LogLikelihood| -> [f64; LIKELIHOOD] {
-        let ErrorBar { trace, ode, quadrature } = p.errors;
+        let ErrorBar { trace, ode, quadrature, float } = p.errors;
         let [kind, a, b] = of_status(p.status);
         [
             p.log_prior,
@@ -50,6 +50,7 @@ pub fn of_likelihoods(found: &[LogLikelihood]) -> Array2<f64> {
             known(trace.map(|t| t.dof)),
             known(ode),
             known(quadrature),
+            known(float),
             p.nfe.into(),
             p.products as f64,
             kind,
@@ -64,13 +65,12 @@ pub fn of_likelihoods(found: &[LogLikelihood]) -> Array2<f64> {
 pub fn to_likelihoods(rows: &Array2<f64>) -> Option<Vec<LogLikelihood>> {
     let known = |x: f64| (!x.is_nan()).then_some(x);
     let likelihood = |row: &[f64]| {
-        let &[log_prior, int_div, correction, se, dof, ode, quadrature, nfe, products, kind, a, b] =
-            row
-        else {
-            return None;
-        };
+        let row: &[f64; LIKELIHOOD] = row.try_into().ok()?;
+        let &[log_prior, int_div, correction, se, dof, ..] = row;
+        let &[.., ode, quadrature, float, nfe, products, kind, a, b] = row;
         let trace = known(se).map(|standard_error| TraceError { standard_error, dof });
-        let errors = ErrorBar { trace, ode: known(ode), quadrature: known(quadrature) };
+        let errors =
+            ErrorBar { trace, ode: known(ode), quadrature: known(quadrature), float: known(float) };
         let (nfe, products) = (count(nfe) as u32, count(products));
         let status = to_status(kind, a, b);
         Some(LogLikelihood { log_prior, int_div, correction, errors, nfe, products, status })

@@ -53,7 +53,7 @@ fn a_script_is_a_model() {
     assert_eq!(samples(&folder, "a.npy").shape(), [4, 2]);
     assert_eq!(samples(&folder, "a.npy"), samples(&folder, "b.npy"));
     let said = complaint(&folder, &format!("sample --model net2 --dtype bf16 {draw} c.npy"), 1);
-    assert!(said.contains("expected that in which the TorchScript network was saved"), "{said}");
+    assert!(said.contains("expected those in which the TorchScript network was saved"), "{said}");
 }
 
 /// Layouts differ by rounding, bf16 by more, and the report says which it was.

@@ -239,6 +239,7 @@ impl<'a, X: State> Integral<'a, X> {
             trace,
             ode: Some(self.ode_factor * sum.unsigned),
             quadrature: self.judged.then_some(sum.quadrature),
+            float: None,
         };
         let (int_div, correction, nfe) = (sum.value, sum.correction, nfe.saturating_add(nodes));
         Found { int_div, correction, errors, nfe, products: u64::from(nodes) * self.products }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use pipeline::cli::{one_line, print};
 use pipeline::models::Model;
 use pipeline::models::parameters::Place;
-use pipeline::models::tch::Device;
+use pipeline::models::tch::{Device, Kind};
 use pipeline::models::torch_ext::runtime;
 use serde::Serialize;
 
@@ -62,6 +62,15 @@ impl<'a> Session<'a> {
         let place = speed::place(&model, self.common, self.device, self.command);
         let as_it_is = Place { device: self.device, ..Place::FILE };
         Ok(if place == as_it_is { model } else { model.placed(place)? })
+    }
+
+    /// Reads a model in f64.
+    ///
+    /// # Errors
+    /// A model that cannot be read, or a TorchScript network, which keeps its arithmetic.
+    pub(crate) fn model_in_double(&self, path: &Path) -> Result<Model, Box<dyn Error>> {
+        let place = Place { kind: Kind::Double, device: self.device, ..Place::FILE };
+        Ok(Model::open(path, self.device)?.placed(place)?)
     }
 
     /// Waits until a CUDA device has done all that it was given.

@@ -24,6 +24,7 @@ pub(super) fn html(report: &Report<'_>) -> String {
         "trace (se)",
         "solver",
         "quadrature",
+        "rounding",
         "NFE",
         "status",
     ];
@@ -51,6 +52,7 @@ fn sample(s: &Sample) -> String {
             &error(e.se),
             &error(e.ode_error),
             &error(e.quadrature_error),
+            &error(e.float_error),
             &s.nfe,
             &s.status,
         ],

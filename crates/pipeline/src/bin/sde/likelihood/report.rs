@@ -70,7 +70,7 @@ impl Errors {
             dof: trace.map(|t| t.dof),
             ode_error: p.errors.ode,
             quadrature_error: p.errors.quadrature,
-            float_error: None, // nothing measures it yet
+            float_error: p.errors.float,
         }
     }
 }
@@ -179,7 +179,7 @@ impl<'a> Report<'a> {
 
     /// The parts of the error that the mean has as a number, and what would make it smaller.
     fn parts(&self) -> String {
-        let ErrorBar { trace, ode, quadrature } = self.errors;
+        let ErrorBar { trace, ode, quadrature, float } = self.errors;
         let (Some(ode), Some(quadrature)) = (ode, quadrature) else {
             return "unknown for this method: two-phase tells it".into();
         };
@@ -188,16 +188,17 @@ impl<'a> Report<'a> {
                 "unknown: one probe tells no spread; solver {ode:.1e}, quadrature {quadrature:.1e} nats"
             );
         };
+        let float = float.map_or_else(String::new, |float| format!(", rounding {float:.1e}"));
         let advice = self.advice().map_or_else(String::new, |advice| format!("; {advice}"));
+        let whole = self.errors.half_width().unwrap_or(f64::NAN);
         format!(
-            "± {:.2e} nats (95 %): trace {trace:.1e}, solver {ode:.1e}, quadrature {quadrature:.1e}{advice}",
-            trace + ode + quadrature
+            "± {whole:.2e} nats (95 %): trace {trace:.1e}, solver {ode:.1e}, quadrature {quadrature:.1e}{float}{advice}"
         )
     }
 
     /// What would make the error bar smaller, by the largest part of it.
     pub(super) fn advice(&self) -> Option<String> {
-        let ErrorBar { trace, ode, quadrature } = self.errors;
+        let ErrorBar { trace, ode, quadrature, .. } = self.errors;
         let (trace, ode, quadrature) = (trace?.half_width(), ode?, quadrature?);
         if ode + quadrature > trace {
             let (part, flags) = if ode >= quadrature {
@@ -238,7 +239,7 @@ mod tests {
 
     fn advice([trace, ode, quadrature]: [f64; 3], (rtol, atol): (f64, f64)) -> Option<String> {
         let trace = Some(TraceError { standard_error: trace, dof: f64::INFINITY });
-        let errors = ErrorBar { trace, ode: Some(ode), quadrature: Some(quadrature) };
+        let errors = ErrorBar { trace, ode: Some(ode), quadrature: Some(quadrature), float: None };
         let (nfe, products, status) = (1, 1, LaneStatus::Done);
         let found = LogLikelihood {
             log_prior: 0.0,

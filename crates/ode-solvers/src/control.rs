@@ -78,9 +78,7 @@ impl Lane {
 
     /// Plans the trial step towards `t1`; returns h with its sign, or sets the status if there is none.
     pub(crate) fn plan(&mut self, t1: f64, max_step: f64, max_steps: u32) -> f64 {
-        let direction = (t1 - self.t).signum();
-        let next = if direction > 0.0 { self.t.next_up() } else { self.t.next_down() };
-        let min_step = 10.0 * (next - self.t).abs();
+        let min_step = self.min_step(t1);
         if !self.retrying {
             self.h_abs = self.h_abs.min(max_step).max(min_step);
         }
@@ -97,6 +95,12 @@ impl Lane {
         let h = self.reach(self.h_abs, t1);
         self.h_abs = h.abs();
         h
+    }
+
+    /// Ten times the distance from t to the next number towards `t1`.
+    fn min_step(&self, t1: f64) -> f64 {
+        let next = if t1 > self.t { self.t.next_up() } else { self.t.next_down() };
+        10.0 * (next - self.t).abs()
     }
 
     /// Sets the end of a trial step of size `h_abs` towards `t1`, never beyond it; returns h with its sign.

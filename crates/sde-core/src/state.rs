@@ -7,6 +7,7 @@
 
 mod host;
 mod pair;
+mod tiles;
 
 use crate::error::{Result, check, check_size};
 

@@ -3,14 +3,9 @@
 //! Every loop runs over contiguous rows. Arrays that the library makes are in standard layout; a caller's
 //! transposed array is copied into standard layout once, on first touch.
 
-#![expect(
-    clippy::inline_always,
-    reason = "a function that is called in vector code is compiled for it only when inlined"
-)]
-
-use super::{State, Tolerance, max_or_nan};
+use super::tiles::{self, Terms};
+use super::{State, Tolerance};
 use crate::error::Result;
-use crate::wide;
 use ndarray::{Array, Axis, Dimension, RemoveAxis, Slice};
 
 /// The elements of `x` in row-major order; a copy is made only if `x` lies otherwise in memory.
@@ -36,67 +31,6 @@ fn flat_mut<D: Dimension>(x: &mut Array<f64, D>) -> &mut [f64] {
         *x = x.as_standard_layout().into_owned();
     }
     x.as_slice_mut().unwrap_or_default()
-}
-
-/// Terms of a sum that one pass over the numbers adds.
-const TOGETHER: usize = 4;
-
-/// `out = Σ_j w_j k(j)`, skipping weights that are zero in the tableau.
-fn weighted_sum<'a, D, K>(out: &mut [f64], w: &[f64], k: K)
-where
-    D: Dimension + 'a,
-    K: Fn(usize) -> &'a Array<f64, D>,
-{
-    out.fill(0.0);
-    let (mut weights, mut slices, mut held) = ([0.0; TOGETHER], [&[][..]; TOGETHER], 0);
-    for (j, &w) in w.iter().enumerate().filter(|(_, w)| **w != 0.0) {
-        if let Some(slice) = k(j).as_slice() {
-            (weights[held], slices[held]) = (w, slice);
-            held += 1;
-        }
-        if held == TOGETHER || k(j).as_slice().is_none() {
-            add(out, &weights[..held], &slices[..held]);
-            held = 0;
-        }
-        if k(j).as_slice().is_none() {
-            with_flat(k(j), |kj| add(out, &[w], &[kj]));
-        }
-    }
-    add(out, &weights[..held], &slices[..held]);
-}
-
-/// `out += Σ_j w_j k_j`, in this order, of up to four terms.
-fn add(out: &mut [f64], w: &[f64], k: &[&[f64]]) {
-    match (w, k) {
-        (&[a], &[k]) => add_each(out, [a], [k]),
-        (&[a, b], &[k, l]) => add_each(out, [a, b], [k, l]),
-        (&[a, b, c], &[k, l, m]) => add_each(out, [a, b, c], [k, l, m]),
-        (&[a, b, c, d], &[k, l, m, n]) => add_each(out, [a, b, c, d], [k, l, m, n]),
-        _ => {}
-    }
-}
-
-fn add_each<const N: usize>(out: &mut [f64], w: [f64; N], k: [&[f64]; N]) {
-    // Few numbers are added before a choice of instructions is made.
-    if out.len() < 64 {
-        accumulate(out, w, k);
-    } else {
-        wide::run(
-            #[inline(always)]
-            || accumulate(out, w, k),
-        );
-    }
-}
-
-#[inline(always)]
-fn accumulate<const N: usize>(out: &mut [f64], w: [f64; N], k: [&[f64]; N]) {
-    let n = k.iter().fold(out.len(), |n, k| n.min(k.len()));
-    let (out, k) = (&mut out[..n], k.map(|k| &k[..n]));
-    for i in 0..n {
-        for j in 0..N {
-            out[i] += w[j] * k[j][i];
-        }
-    }
 }
 
 impl<D: RemoveAxis> State for Array<f64, D> {
@@ -140,12 +74,7 @@ impl<D: RemoveAxis> State for Array<f64, D> {
     {
         let n = self.sample_len().max(1);
         let out = flat_mut(self);
-        weighted_sum(out, w, k);
-        with_flat(y, |y| {
-            for ((o, y), h) in out.chunks_exact_mut(n).zip(y.chunks_exact(n)).zip(h) {
-                o.iter_mut().zip(y).for_each(|(o, y)| *o = y + *o * h);
-            }
-        });
+        with_flat(y, |y| Terms::with(w, k, |terms| tiles::stage(out, n, y, h, terms)));
     }
 
     fn raise_error_norm<'a, K>(
@@ -161,17 +90,8 @@ impl<D: RemoveAxis> State for Array<f64, D> {
         Self: 'a,
     {
         let n = self.sample_len().max(1);
-        let error = flat_mut(self);
-        weighted_sum(error, e, k);
         with_flat2(y, z, |y, z| {
-            let rows = error.chunks_exact(n).zip(y.chunks_exact(n)).zip(z.chunks_exact(n));
-            for (((error, y), z), (h, norm)) in rows.zip(h.iter().zip(norm.iter_mut())) {
-                let square = |((e, y), z): ((&f64, &f64), &f64)| {
-                    (h * e / (tol.atol + tol.rtol * y.abs().max(z.abs()))).powi(2)
-                };
-                let sum: f64 = error.iter().zip(y).zip(z).map(square).sum();
-                *norm = max_or_nan(*norm, (sum / n as f64).sqrt());
-            }
+            Terms::with(e, k, |terms| tiles::raise_error_norm(norm, n, (y, z), h, terms, *tol));
         });
     }
 

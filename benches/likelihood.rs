@@ -9,14 +9,11 @@ use std::error::Error;
 use std::path::Path;
 use std::time::Instant;
 
-use models::parameters::Place;
-use models::tch::{Device, Kind};
+use models::tch::Device;
 use models::torch_ext::runtime;
 use models::{Batch, Description, Model, NetworkScore};
 use ndarray::ArrayD;
-use ode_solvers::{
-    DOP853, LikelihoodOptions, LogLikelihood, RK45, Tableau, Trace, log_likelihood, log_normal,
-};
+use ode_solvers::{LikelihoodOptions, LogLikelihood, RK45, Trace, log_likelihood, log_normal};
 use pipeline::data::array;
 use pipeline::models;
 use pipeline::network::sizes;
@@ -49,7 +46,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     )?;
     let description = model.description.as_ref().ok_or("no sde.toml")?;
     let run = |options: &LikelihoodOptions<'_, Batch>, x: &ArrayD<f64>| {
-        likelihoods((&model, description), &RK45, options, x)
+        likelihoods((&model, description), options, x)
     };
     let peer: Peer = serde_json::from_slice(&std::fs::read(path)?)?;
     let x = array(path.with_extension("npy"), "data")?;
@@ -81,7 +78,6 @@ type Run<'a> = dyn Fn(&LikelihoodOptions<'_, Batch>, &ArrayD<f64>) -> Result<Vec
 
 fn likelihoods(
     (model, description): (&Model, &Description),
-    method: &'static Tableau,
     options: &LikelihoodOptions<'_, Batch>,
     x: &ArrayD<f64>,
 ) -> Result<Vec<LogLikelihood>, Box<dyn Error>> {
@@ -91,10 +87,10 @@ fn likelihoods(
     let mut flow = Reverse::probability_flow(sde, NetworkScore::new(&*model.network, description));
     let prior = |z: &Batch, out: &mut [f64]| log_normal(z, sde.sigma(sde.end()), out);
     let span = (description.t_min, sde.end());
-    Ok(log_likelihood(method, x, span, options, &mut flow, prior)?.samples)
+    Ok(log_likelihood(&RK45, x, span, options, &mut flow, prior)?.samples)
 }
 
-/// The values by exact traces at tolerance 1e-8 with the network in f64; what (L2) leaves of the error is printed.
+/// The values by exact traces at tolerance 1e-8; what (L2) leaves of the error is printed.
 fn exact(
     path: &Path,
     (model, description): (&Model, &Description),
@@ -104,10 +100,9 @@ fn exact(
     if let Ok(text) = std::fs::read(&kept) {
         return Ok(serde_json::from_slice(&text)?);
     }
-    let double = model.placed(Place { kind: Kind::Double, ..Place::FILE })?;
     let options = LikelihoodOptions::new(Tolerance::both(1e-8), Trace::Exact);
-    let options = LikelihoodOptions { quadrature: 1e-6, ..options };
-    let found = likelihoods((&double, description), &DOP853, &options, x)?;
+    let options = LikelihoodOptions { quadrature: 1e-4, ..options };
+    let found = likelihoods((model, description), &options, x)?;
     let widest = found.iter().filter_map(LogLikelihood::half_width).fold(0.0, f64::max);
     println!("exact traces: half-width at most {widest:.1e} nats");
     let values: Vec<f64> = found.iter().map(LogLikelihood::value).collect();

@@ -23,6 +23,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .include(root.join("include"))
         .include(root.join("include/torch/csrc/api/include"))
         .file("shim/shim.cpp")
+        .file("shim/attention.cpp")
+        .flag("-ffp-contract=fast")
         .cargo_metadata(false)
         .compile("torch_ext");
     // The whole archive: a linker leaves out an object that nothing refers to, and with it the search for CUDA.

@@ -1,27 +1,22 @@
 // The C++ half of torch-ext. Every function catches everything and returns a status: no exception crosses into Rust.
 
+#include "shim.h"
+
 #include <ATen/Context.h>
-#include <ATen/TensorIterator.h>
 #include <ATen/Version.h>
 #include <ATen/autocast_mode.h>
-#include <ATen/core/Tensor.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/_fused_adamw.h>
-#include <ATen/ops/empty.h>
-#include <c10/util/Exception.h>
 #include <dlfcn.h>
 #include <torch/headeronly/version.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
-#include <exception>
-#include <string>
 #include <vector>
 
 namespace {
 
-thread_local std::string last_error;
 bool cuda_loaded = false;
 
 // Made at its first use, by the constructor below: a plain global would be made anew after it.
@@ -50,28 +45,6 @@ __attribute__((constructor)) void load_cuda() {
   cuda_message() = cuda_loaded ? library : (why != nullptr ? why : "no libtorch_cuda.so");
 }
 
-// 0: done; 1: failed; 2: out of memory.
-template <typename F>
-int guarded(F work) {
-  try {
-    work();
-    return 0;
-  } catch (const c10::OutOfMemoryError& e) {
-    last_error = e.what_without_backtrace();
-    return 2;
-  } catch (const c10::Error& e) {
-    last_error = e.what_without_backtrace();
-  } catch (const std::bad_alloc& e) {
-    last_error = e.what();
-    return 2;
-  } catch (const std::exception& e) {
-    last_error = e.what();
-  } catch (...) {
-    last_error = "an exception that is no std::exception";
-  }
-  return 1;
-}
-
 std::vector<at::Tensor> list(at::Tensor* const* tensors, size_t n) {
   std::vector<at::Tensor> out;
   out.reserve(n);
@@ -81,27 +54,6 @@ std::vector<at::Tensor> list(at::Tensor* const* tensors, size_t n) {
 
 // Numbers of one row that are worked on at a time: their sum stays in a core's first cache.
 constexpr int64_t BLOCK = 1024;
-
-// work(begin, end) on libtorch's own threads. at::parallel_for is serial in a file compiled without OpenMP, and a second
-// OpenMP beside libtorch's would have threads of its own; its iterator, here over n bytes that nobody reads, has neither fault.
-template <typename F>
-void parallel(int64_t n, int64_t grain, const F& work) {
-  if (n <= grain) return work(0, n);
-  at::Tensor bytes = at::empty({n}, at::kByte);
-  const char* base = static_cast<const char*>(bytes.const_data_ptr());
-  auto places = at::TensorIteratorConfig()
-                    .check_all_same_dtype(false)
-                    .resize_outputs(false)
-                    .declare_static_shape({n})
-                    .add_output(bytes)
-                    .build();
-  places.for_each(
-      [&](char** data, const int64_t*, int64_t size) {
-        const int64_t begin = data[0] - base;
-        work(begin, begin + size);
-      },
-      grain);
-}
 
 // The blocks of `rows` rows of `len` numbers, in parallel: work(row, block, offset, numbers).
 template <typename F>

@@ -28,6 +28,12 @@ unsafe extern "C" {
         padding: i64,
         stride: i64,
     ) -> c_int;
+    fn torch_ext_attention(
+        out: *mut *mut c_void,
+        q: *const c_void,
+        k: *const c_void,
+        v: *const c_void,
+    ) -> c_int;
     fn torch_ext_set_tf32(allow: c_int) -> c_int;
     fn torch_ext_set_deterministic(on: c_int) -> c_int;
     fn torch_ext_autocast(on: c_int, before: *mut c_int) -> c_int;
@@ -154,6 +160,15 @@ pub(crate) fn packed_convolution(
             stride,
         )
     })?;
+    // SAFETY: the status was 0.
+    Ok(unsafe { owned(out) })
+}
+
+/// `softmax(q kᵀ/√d) v`; the shim looks at kinds and shapes.
+pub(crate) fn attention(q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
+    let mut out = std::ptr::null_mut();
+    // SAFETY: the tensors live through the call, and `out` is written where the status is 0.
+    checked(unsafe { torch_ext_attention(&raw mut out, pointer(q), pointer(k), pointer(v)) })?;
     // SAFETY: the status was 0.
     Ok(unsafe { owned(out) })
 }

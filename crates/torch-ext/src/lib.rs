@@ -4,6 +4,7 @@
 //! * [`runtime`]: which libtorch this is, whether its CUDA half was found, threads, reproducible arithmetic;
 //! * [`weights`]: safetensors files, mapped into memory and read without a second copy, written whole or not at all;
 //! * [`adamw`]: the fused optimiser, whose state is tensors that can be saved;
+//! * [`attention`](mod@attention): softmax attention of narrow heads, where libtorch is slow;
 //! * [`packed`]: convolutions that keep their weights in the layout of oneDNN;
 //! * [`rows`]: sums over the rows of a batch, in one pass.
 //!
@@ -14,6 +15,7 @@
 //! environment variable `TORCH_EXT_CUDA=0` switches that off.
 
 pub mod adamw;
+pub mod attention;
 pub mod error;
 mod ffi;
 pub mod packed;

@@ -1,12 +1,14 @@
 //! Attention of queries to keys, in a form that can be differentiated as often as is needed.
 //!
-//! libtorch's fused kernel is fast and has a first derivative, but no second: "derivative for
+//! Fused kernels, [`torch_ext::attention`] of narrow heads and libtorch's of others, are fast and have a first derivative, but
+//! no second: "derivative for
 //! `_scaled_dot_product_flash_attention_for_cpu_backward` is not implemented". As gradients are, second derivatives are a mode
 //! of the thread, which [`twice_differentiable`] holds; meanwhile attention is made of products and a softmax.
 
 use std::cell::Cell;
 
 use tch::Tensor;
+use torch_ext::attention;
 
 use crate::error::Result;
 
@@ -32,6 +34,9 @@ impl Drop for Twice {
 /// `softmax(q kᵀ/√d) v`, all `[B, heads, tokens, d]`.
 pub(crate) fn attend(q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
     let mask = None::<&Tensor>;
+    if !TWICE.get() && attention::suits(q, k) {
+        return Ok(attention::attention(q, k, v)?);
+    }
     if !TWICE.get() {
         return Ok(Tensor::f_scaled_dot_product_attention(q, k, v, mask, 0.0, false, None, false)?);
     }

@@ -25,6 +25,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .file("shim/shim.cpp")
         .file("shim/attention.cpp")
         .flag("-ffp-contract=fast")
+        .flag_if_supported("-Wno-psabi") // vectors are handed to nobody outside a file
         .cargo_metadata(false)
         .compile("torch_ext");
     // The whole archive: a linker leaves out an object that nothing refers to, and with it the search for CUDA.

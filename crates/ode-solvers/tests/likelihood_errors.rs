@@ -152,14 +152,14 @@ fn r67_the_correction_is_as_large_as_the_error_it_removes() {
 }
 
 /// A model whose score is wrong has a density of its own, whose score is not the model's either: the two differ by more than the
-/// error of the score. The intervals hold the model's own density all the same; where every score is 15 % too long, with
-/// twice the correction as error in 87 of 100 cases at the worst tolerance.
+/// error of the score. The intervals hold the model's own density all the same; where every score is 15 % too long, it takes c = 3,
+/// and then they do so in 88 of 100 cases at the worst tolerance.
 #[test]
 fn intervals_hold_the_density_of_a_wrong_model() {
     let (data, sde) = (plane(), SDE());
     let x = samples(&data, 100, 3);
     for (factor, ode_factor, least) in
-        [(1.0, 0.25, 95), (1.02, 1.0, 95), (1.05, 1.0, 95), (1.15, 2.0, 80)]
+        [(1.0, 1.0, 95), (1.05, 1.0, 95), (1.05, 2.5, 95), (1.15, 3.0, 85)]
     {
         let model = || (&data, Wrong { score: data.score(&sde), sde: &sde, factor });
         let truth = augmented(model(), &x, 1e-12);

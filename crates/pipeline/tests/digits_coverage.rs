@@ -14,7 +14,7 @@ use pipeline::network::{LikelihoodSettings, NetworkRun};
 use sde_core::Tolerance;
 
 /// Test digits, seeds of their probes, and what the exact value is solved to.
-const DIGITS: usize = 40;
+const DIGITS: usize = 32;
 const SEEDS: u64 = 10;
 const TIGHT: f64 = 1e-8;
 

@@ -45,13 +45,17 @@ fn main() -> Result<()> {
             Tensor::f_run_backward(&[y.f_sum(None)?], &[&q, &k, &v], false, false)?;
             Ok(())
         };
-        let [a, b] =
+        let forward =
             [best(&|| tch::no_grad(libtorch).map(drop))?, best(&|| tch::no_grad(here).map(drop))?];
-        let [c, e] = [best(&|| pull(libtorch()?))?, best(&|| pull(here()?))?];
+        let both = [best(&|| pull(libtorch()?))?, best(&|| pull(here()?))?];
         println!(
-            "{heads:5} {tokens:6} {d:4}   {a:17.3} {b:6.3} {:5.2}   {c:24.3} {e:6.3} {:5.2}",
-            a / b,
-            c / e
+            "{heads:5} {tokens:6} {d:4}   {:17.3} {:6.3} {:5.2}   {:24.3} {:6.3} {:5.2}",
+            forward[0],
+            forward[1],
+            forward[0] / forward[1],
+            both[0],
+            both[1],
+            both[0] / both[1]
         );
     }
     Ok(())

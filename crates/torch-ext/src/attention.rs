@@ -65,10 +65,10 @@ mod tests {
     }
 
     fn in_double(q: &Tensor, k: &Tensor, v: &Tensor) -> Tensor {
-        let d = q.size()[3] as f64;
+        let width = Tensor::from((q.size()[3] as f64).sqrt());
         let logits = q.f_matmul(&k.f_transpose(-2, -1).unwrap()).unwrap();
-        let p = logits.f_div(&Tensor::from(d.sqrt())).unwrap().f_softmax(-1, None).unwrap();
-        p.f_matmul(v).unwrap()
+        let weights = logits.f_div(&width).unwrap().f_softmax(-1, None).unwrap();
+        weights.f_matmul(v).unwrap()
     }
 
     /// Odd sizes, so that no vector and no group of queries is full; wide scores, so that some weights vanish.

@@ -1,7 +1,7 @@
 //! One interval from all that is known of an error.
 //!
 //! ```text
-//! P(|se T_ν + e| ≤ half-width) = 0.95,   e = e_ode + e_quadrature + e_float,   e_ode = c Σ_panels |∫ s·d dt|     (L4)
+//! P(|se T_ν + e| ≤ half-width) = 0.95,   e = e_ode + e_quadrature + e_float     (L4)
 //! se² = Σ_i v_i,   v_i = w_i² var_i/K,   ν = (Σ v_i)² / Σ (v_i²/(K − 1))
 //! ```
 //!
@@ -27,7 +27,7 @@ pub struct TraceError {
 pub struct ErrorBar {
     /// The error of the trace.
     pub trace: Option<TraceError>,
-    /// Estimate of the error that the solver leaves, `c Σ |∫ s·d dt|` of (L2).
+    /// Estimate of the error that the solver leaves, (L8).
     pub ode: Option<f64>,
     /// Estimate of the error of the quadrature, (L5).
     pub quadrature: Option<f64>,

@@ -7,8 +7,16 @@
 //! ```
 //!
 //! because `d/dt log p_t(x̂) = −div v − S·v + S·x̂'`. The model's own score s stands for S: what is left is of second
-//! order, `(S − s)·d`, and the size of the correction tells how far the solver was off. The path is the method's own
-//! interpolant; the integral is taken by five Gauss–Legendre nodes in each step, with fresh probes at each node. So
+//! order, `(S − s)·d`. The path is the method's own interpolant; the integral is taken by five Gauss–Legendre nodes in each step,
+//! with fresh probes at each node. What is left is judged by the sizes of s and of the defect in each panel of the quadrature,
+//!
+//! ```text
+//! e_ode = c √(Σ_panels q²),     q = |s| |∫ d dt| / √n   in n dimensions.                    (L8)
+//! ```
+//!
+//! For S − s points anywhere: with the length of s, in a direction that knows nothing of the defect, `(S − s)·∫ d dt` has the
+//! standard deviation q, and panels are independent. (`|∫ s·d dt|`, the correction itself, is small now and then by chance,
+//! and is no such judge.) So
 //!
 //! * the solver's steps need no product with the Jacobian, and no noise enters their control;
 //! * the noise of the probes averages over the nodes, and their spread at a node tells how large it is.
@@ -42,9 +50,8 @@ pub struct LikelihoodOptions<'a, X: State> {
     /// Whether a further probe, the same at all nodes, judges the quadrature. Without it, the error of the quadrature is
     /// unknown unless the trace is exact. On by default.
     pub pilot: bool,
-    /// The part of `Σ |∫ s·d dt|`, over the panels of the quadrature, that counts as error: 1 by default. The score of the model
-    /// stands for the gradient of its density; the better it does so, the less is left: 0.25 is enough for an exact score, 1 for
-    /// one whose lengths are 5 % off; for 15 % it takes 2 and a tolerance of 1e-5.
+    /// c of (L8), 2.5 by default. The score of the model stands for the gradient of its density; the better it does so, the less
+    /// is left: 1 is enough where lengths are 5 % off, 3 where they are 15 % off.
     pub ode_factor: f64,
 }
 
@@ -52,7 +59,7 @@ impl<'a, X: State> LikelihoodOptions<'a, X> {
     /// The defaults beside a tolerance and a trace.
     pub fn new(tolerance: X::Tolerance, trace: Trace<'a, X>) -> Self {
         let ode = Adaptive::new(tolerance);
-        Self { ode, trace, quadrature: 1e-2, pilot: true, ode_factor: 1.0 }
+        Self { ode, trace, quadrature: 1e-2, pilot: true, ode_factor: 2.5 }
     }
 }
 

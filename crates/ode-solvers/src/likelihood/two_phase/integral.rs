@@ -39,8 +39,8 @@ struct Sums {
     value: f64,
     /// `−∫ s·d dt`, which is part of it.
     correction: f64,
-    /// `Σ |∫ s·d dt|` over the panels.
-    unsigned: f64,
+    /// `√Σ q²` over the panels, (L8).
+    remainder: f64,
     /// `Σ v_i` of (L4); NaN with one probe, which tells no variance.
     variance: f64,
     /// `Σ v_i²`.
@@ -53,7 +53,7 @@ impl Sums {
     fn add(&mut self, part: &Self) {
         self.value += part.value;
         self.correction += part.correction;
-        self.unsigned += part.correction.abs();
+        self.remainder = self.remainder.hypot(part.remainder);
         self.variance += part.variance;
         self.squared += part.squared;
         self.quadrature += part.quadrature;
@@ -77,11 +77,16 @@ pub(super) struct Integral<'a, X> {
     nodes: Vec<u32>,
     x: X,
     v: X,
-    /// For each lane: 1, −1, its time, `s·d`.
+    /// `∫ d dt` over the nodes of a panel so far, and room for the next.
+    defect: X,
+    next: X,
+    /// For each lane: 1, −1, its time, `s·d`, a node's share of its step, `∫ |s| dθ` so far.
     one: Vec<f64>,
     minus: Vec<f64>,
     times: Vec<f64>,
     along: Vec<f64>,
+    share: Vec<f64>,
+    length: Vec<f64>,
 }
 
 impl<'a, X: State> Integral<'a, X> {
@@ -102,10 +107,14 @@ impl<'a, X: State> Integral<'a, X> {
             nodes: vec![0; n],
             x: start.x.zeros_like(),
             v: start.x.zeros_like(),
+            defect: start.x.zeros_like(),
+            next: start.x.zeros_like(),
             one: Vec::new(),
             minus: Vec::new(),
             times: Vec::new(),
             along: Vec::new(),
+            share: Vec::new(),
+            length: Vec::new(),
         }
     }
 
@@ -170,10 +179,14 @@ impl<'a, X: State> Integral<'a, X> {
         self.v.fit(&step.piece.y);
         self.one.resize(n, 1.0);
         self.minus.resize(n, -1.0);
+        self.share.resize(n, 0.0);
+        self.length.clear();
+        self.length.resize(n, 0.0);
         let (mut parts, mut integrand) = (vec![Sums::default(); n], vec![[0.0; NODES]; n]);
         let nodes = nodes(step.piece.method, (panel.a, panel.b));
         for (j, node) in nodes.iter().enumerate() {
             self.evaluate(step, node, NODES as u32 * panel.number + j as u32, flow)?;
+            self.add_defect(j == 0, node.weight, &step.piece.h, flow);
             for (row, part) in parts.iter_mut().enumerate() {
                 self.collect(row, node.weight * step.piece.h[row], part);
                 integrand[row][j] = self.estimator.smooth(row) - self.along[row];
@@ -182,7 +195,39 @@ impl<'a, X: State> Integral<'a, X> {
         for ((part, q), h) in parts.iter_mut().zip(integrand).zip(&step.piece.h) {
             part.quadrature = (panel.b - panel.a) * h.abs() * quadrature_error(q);
         }
+        self.along.fill(0.0);
+        self.defect.add_squared_norm(&mut self.along);
+        let d = self.defect.sample_len() as f64;
+        for ((part, square), length) in parts.iter_mut().zip(&self.along).zip(&self.length) {
+            part.remainder = length / (panel.b - panel.a) * (square / d).sqrt();
+        }
         Ok(parts)
+    }
+
+    /// Adds a node to what (L8) is made of.
+    fn add_defect<M: Score<X>>(
+        &mut self,
+        first: bool,
+        weight: f64,
+        h: &[f64],
+        flow: &Reverse<'_, X, M>,
+    ) {
+        self.share.iter_mut().zip(h).for_each(|(share, h)| *share = weight * h);
+        let here = (&self.share[..], &self.v);
+        if first {
+            self.defect.fit(&self.v);
+            self.next.fit(&self.v);
+            self.defect.combine(&[here]);
+        } else {
+            self.next.combine(&[(&self.one, &self.defect), here]);
+            std::mem::swap(&mut self.next, &mut self.defect);
+        }
+        if let Some(field) = flow.field() {
+            self.share.fill(0.0);
+            field.score.add_squared_norm(&mut self.share);
+            let lengths = self.length.iter_mut().zip(&self.share);
+            lengths.for_each(|(length, square)| *length += weight * square.sqrt());
+        }
     }
 
     /// Divergence and `s·d` at a node, whose number tells it from all others of the step.
@@ -237,7 +282,7 @@ impl<'a, X: State> Integral<'a, X> {
         };
         let errors = ErrorBar {
             trace,
-            ode: Some(self.ode_factor * sum.unsigned),
+            ode: Some(self.ode_factor * sum.remainder),
             quadrature: self.judged.then_some(sum.quadrature),
             float: None,
         };

@@ -80,7 +80,7 @@ pub(crate) struct LikelihoodFlags {
     /// Levels of the data, 2 to 256; by default the model's, or what the data say.
     #[arg(long, value_name = "L", value_parser = whole(2, 256), allow_negative_numbers = true)]
     levels: Option<u64>,
-    /// Samples, from the first, that are solved with the network in f64 too: what that changes is their float_error.
+    /// Samples, from the first, that are solved with the network in f64 too: what that changes is their `float_error`.
     #[arg(long, value_name = "N", default_value_t = 0)]
     float_check: usize,
     /// Where the JSON object goes.

@@ -1,7 +1,7 @@
 //! A libtorch tensor as a batch of samples: `[B, …]` in f64, on any device.
 //!
 //! Solvers and losses see a [`State`]: operations on rows, with f64 coefficients from the host. Numbers stay in f64 here
-//! and become f32 inside the network, at one place. Operations on tensors that are part of a graph stay on it, so a loss
+//! and become f32, as a rule, inside the network, at one place. Operations on tensors that are part of a graph stay on it, so a loss
 //! that is generic over the state has gradients.
 //!
 //! The operations of a [`State`] cannot fail, those of libtorch can, by running out of memory. A batch that failed

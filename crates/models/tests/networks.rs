@@ -9,6 +9,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use common::{apart, lanes, numbers, sentence};
+use models::parameters::Place;
 use models::tch::{Device, Kind, Tensor};
 use models::torch_ext::Weights;
 use models::{
@@ -82,6 +83,30 @@ fn fresh_networks_of_every_kind_survive_their_files() {
             assert_eq!((name, numbers(a)), (other, numbers(b)));
         }
     }
+}
+
+#[test]
+fn a_perceptron_in_f64_is_the_one_in_f32() {
+    let config = MlpConfig { width: 16, classes: Some(3), ..MlpConfig::new(2) };
+    let model = Model::fresh(config, Description::parse(PLANE).unwrap(), 4).unwrap();
+    for (_, t) in model.parameters.trainable() {
+        let _ = t.shallow_clone().f_normal_(0.0, 0.3).unwrap(); // the last layer began at 0
+    }
+    let double = model.placed(Place { kind: Kind::Double, ..Place::FILE }).unwrap();
+    let of = |model: &Model| {
+        let x = Tensor::f_from_slice(&[0.3, -0.8, 1.1, 0.2]).unwrap().f_reshape([2, 2]).unwrap();
+        let x = x.f_to_kind(model.network.kind()).unwrap();
+        let class = Some(Classes::Labels(&[0, 2]));
+        numbers(
+            &model
+                .network
+                .forward(Input { x: &x, label: &[0.2, 0.9], class, train: false })
+                .unwrap(),
+        )
+    };
+    let off = apart(&of(&model), &of(&double));
+    assert!(off > 0.0 && off < 1e-5, "{off:e}");
+    assert_eq!(double.network.kind(), Kind::Double);
 }
 
 /// The parameters of the published networks, counted by running the original code with its own configuration.

@@ -85,14 +85,8 @@ fn compare_in(case: &Path, model: &Model, tolerance: f64) -> Result<Result<Strin
     let tensor = |name: &str, kind| file.tensor(name, Some(kind), Device::Cpu);
     let label = numbers(&tensor("timestep", Kind::Double)?)?;
     let classes =
-        shapes.contains_key("class_labels").then(|| file.tensor("class_labels", None, Device::Cpu));
+        shapes.contains_key("class_labels").then(|| class_labels(&file, model.network.kind()));
     let classes = classes.transpose()?;
-    let classes = match classes {
-        Some(vectors) if vectors.kind() == Kind::Float => {
-            Some(vectors.f_to_kind(model.network.kind())?)
-        }
-        other => other,
-    };
     let whole = classes.as_ref().filter(|c| c.kind() == Kind::Int64).map(numbers).transpose()?;
     let whole: Option<Vec<i64>> = whole.map(|labels| labels.iter().map(|&c| c as i64).collect());
     let class = match (&whole, &classes) {
@@ -128,6 +122,12 @@ fn compare_in(case: &Path, model: &Model, tolerance: f64) -> Result<Result<Strin
         report.push(format!("{off:.0e}"));
     }
     Ok(Ok(report.join(" ")))
+}
+
+/// Whole numbers, or vectors of the network's kind.
+fn class_labels(file: &Weights, kind: Kind) -> Result<Tensor, Error> {
+    let classes = file.tensor("class_labels", None, Device::Cpu)?;
+    Ok(if classes.kind() == Kind::Int64 { classes } else { classes.f_to_kind(kind)? })
 }
 
 /// The largest of the samples' differences. In f32 a difference is that of the entry which is off most, in units of the

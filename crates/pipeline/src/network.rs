@@ -3,7 +3,7 @@
 //! A [`NetworkRun`] holds what the runs share; each of its methods is one chain from end to end. Samples are cut into
 //! batches, which changes a sample by rounding and nothing else: its number, not its row, keys its noise and its probes. (Where
 //! rounding tips the decision about a step, the steps after it have other probes: a likelihood moves within its error bar.)
-//! States are f64 on the device; the network computes in f32.
+//! States are f64 on the device; the network computes in f32 as a rule.
 
 mod batches;
 mod edit;

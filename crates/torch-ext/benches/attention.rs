@@ -10,8 +10,9 @@ use torch_ext::tch::{self, Device, Kind, Tensor};
 use torch_ext::{Result, runtime};
 
 /// Batch times heads, tokens, numbers of a head.
-const SHAPES: [[i64; 3]; 12] = [
+const SHAPES: [[i64; 3]; 13] = [
     [512, 16, 8],
+    [512, 49, 8],
     [256, 64, 8],
     [256, 256, 8],
     [32, 1024, 8],

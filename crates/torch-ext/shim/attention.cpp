@@ -7,180 +7,20 @@
 // values lie with one number of all tokens together, and a few queries at a time go along them. A head is one piece of
 // work, so a result depends neither on the batch nor on the number of threads.
 
+#include "attention.h"
 #include "shim.h"
 
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <tuple>
 #include <vector>
 
-#if defined(__x86_64__) && defined(__GNUC__)
-#define FOR_CPU(isa) __attribute__((target(isa)))
-#define INLINE inline __attribute__((always_inline))
-#else
-#define INLINE inline
-#endif
-
 namespace {
 
-constexpr int64_t WIDE = 16;   // floats that are worked on together
-constexpr int64_t QUERIES = 4; // queries that share a reading of keys and values
-
-// Vectors of GCC and Clang, which become what the instructions at hand have.
-typedef float Floats __attribute__((vector_size(4 * WIDE)));
-typedef int32_t Ints __attribute__((vector_size(4 * WIDE)));
-
-INLINE Floats load(const float* from) {
-  Floats x;
-  std::memcpy(&x, from, sizeof x);
-  return x;
-}
-INLINE void store(float* to, Floats x) { std::memcpy(to, &x, sizeof x); }
-INLINE float sum_of(Floats x) {
-  float sum = 0.0f;
-  for (int64_t i = 0; i < WIDE; i++) sum += x[i];
-  return sum;
-}
-
-// 2^y for y <= 0, to about 1e-7 of it; a NaN stays.
-INLINE Floats exp2_of(Floats y) {
-  const Floats least = Floats{} - 126.0f;
-  y = y < least ? least : y;
-  const float whole = 12582912.0f; // 1.5 2^23: what is added to it is rounded to an integer
-  const Floats n = (y + whole) - whole, f = y - n;
-  Floats p = f * 1.5403530e-4f + 1.3333558e-3f;
-  p = p * f + 9.6181291e-3f;
-  p = p * f + 5.5504109e-2f;
-  p = p * f + 2.4022651e-1f;
-  p = p * f + 6.9314718e-1f;
-  p = p * f + 1.0f;
-  const Ints bits = (__builtin_convertvector(n, Ints) + 127) << 23;
-  Floats power;
-  std::memcpy(&power, &bits, sizeof power);
-  return p * power;
-}
-
-// One head: `n` queries, `m` keys, d numbers each. Keys and values are [d][wide], zero from m on.
-struct Head {
-  int64_t n, m, d, wide;
-  const float *q, *k, *v; // q [n][d], with 1/sqrt(d) and log2(e) in it
-};
-
-// s[r][j] = sum_d a[r][d] b[d][j] for R rows.
-template <int R>
-INLINE void rows_by(const float* a, const float* b, float* s, int64_t d, int64_t wide) {
-  for (int64_t j = 0; j < wide; j += WIDE) {
-    Floats sum[R] = {};
-    for (int64_t c = 0; c < d; c++) {
-      const Floats of = load(b + c * wide + j);
-      for (int r = 0; r < R; r++) sum[r] += a[r * d + c] * of;
-    }
-    for (int r = 0; r < R; r++) store(s + r * wide + j, sum[r]);
-  }
-}
-
-// out[r][d] = sum_j s[r][j] b[d][j].
-template <int R>
-INLINE void rows_along(const float* s, const float* b, float* out, int64_t d, int64_t wide) {
-  for (int64_t c = 0; c < d; c++) {
-    Floats sum[R] = {};
-    for (int64_t j = 0; j < wide; j += WIDE) {
-      const Floats of = load(b + c * wide + j);
-      for (int r = 0; r < R; r++) sum[r] += load(s + r * wide + j) * of;
-    }
-    for (int r = 0; r < R; r++) out[r * d + c] = sum_of(sum[r]);
-  }
-}
-
-// b[d][j] += sum_r s[r][j] a[r][d].
-template <int R>
-INLINE void add_rows(const float* s, const float* a, float* b, int64_t d, int64_t wide) {
-  for (int64_t j = 0; j < wide; j += WIDE) {
-    Floats of[R];
-    for (int r = 0; r < R; r++) of[r] = load(s + r * wide + j);
-    for (int64_t c = 0; c < d; c++) {
-      Floats sum = load(b + c * wide + j);
-      for (int r = 0; r < R; r++) sum += a[r * d + c] * of[r];
-      store(b + c * wide + j, sum);
-    }
-  }
-}
-
-// The scores of R queries, those beyond the last key of no weight.
-template <int R>
-INLINE void scores(const Head& head, int64_t i, float* s) {
-  rows_by<R>(head.q + i * head.d, head.k, s, head.d, head.wide);
-  for (int r = 0; r < R; r++) {
-    for (int64_t j = head.m; j < head.wide; j++) s[r * head.wide + j] = -INFINITY;
-  }
-}
-
-// Softmax and mean of R queries; l in units of log 2.
-template <int R>
-INLINE void attend(const Head& head, int64_t i, float* s, float* out, float* l) {
-  scores<R>(head, i, s);
-  for (int r = 0; r < R; r++) {
-    float* row = s + r * head.wide;
-    Floats most = load(row), sum = {};
-    for (int64_t j = WIDE; j < head.wide; j += WIDE) {
-      const Floats next = load(row + j);
-      most = next > most ? next : most;
-    }
-    float top = most[0];
-    for (int64_t w = 1; w < WIDE; w++) top = most[w] > top ? most[w] : top;
-    for (int64_t j = 0; j < head.wide; j += WIDE) {
-      const Floats p = exp2_of(load(row + j) - top);
-      store(row + j, p);
-      sum += p;
-    }
-    const float all = sum_of(sum);
-    l[i + r] = top + std::log2(all);
-    const float share = 1.0f / all;
-    for (int64_t j = 0; j < head.wide; j += WIDE) store(row + j, load(row + j) * share);
-  }
-  rows_along<R>(s, head.v, out + i * head.d, head.d, head.wide);
-}
-
-INLINE void attend_all(const Head& head, float* s, float* out, float* l) {
-  int64_t i = 0;
-  for (; i + QUERIES <= head.n; i += QUERIES) attend<QUERIES>(head, i, s, out, l);
-  for (; i < head.n; i++) attend<1>(head, i, s, out, l);
-}
-
-// What R queries give to all gradients. `e` is scratch space of the size of s.
-struct Gradient {
-  const float *g, *out, *l;
-  float *q, *k, *v;
-};
-
-template <int R>
-INLINE void pull(const Head& head, int64_t i, float* s, float* e, const Gradient& to) {
-  scores<R>(head, i, s);
-  const float* g = to.g + i * head.d;
-  rows_by<R>(g, head.v, e, head.d, head.wide);
-  for (int r = 0; r < R; r++) {
-    float along = 0.0f;
-    for (int64_t c = 0; c < head.d; c++) along += g[r * head.d + c] * to.out[(i + r) * head.d + c];
-    const float l = to.l[i + r];
-    for (int64_t at = r * head.wide; at < (r + 1) * head.wide; at += WIDE) {
-      const Floats p = exp2_of(load(s + at) - l);
-      store(s + at, p);
-      store(e + at, p * (load(e + at) - along));
-    }
-  }
-  add_rows<R>(s, g, to.v, head.d, head.wide);
-  add_rows<R>(e, head.q + i * head.d, to.k, head.d, head.wide);
-  rows_along<R>(e, head.k, to.q + i * head.d, head.d, head.wide);
-}
-
-INLINE void pull_all(const Head& head, float* s, float* e, const Gradient& to) {
-  int64_t i = 0;
-  for (; i + QUERIES <= head.n; i += QUERIES) pull<QUERIES>(head, i, s, e, to);
-  for (; i < head.n; i++) pull<1>(head, i, s, e, to);
-}
+using shim::guarded;
+using shim::parallel;
 
 void attend_any(const Head& head, float* s, float* out, float* l) { attend_all(head, s, out, l); }
 void pull_any(const Head& head, float* s, float* e, const Gradient& to) { pull_all(head, s, e, to); }
@@ -190,9 +30,9 @@ auto* pull_here = pull_any;
 #ifdef FOR_CPU
 FOR_CPU("avx2,fma") void attend_avx2(const Head& head, float* s, float* out, float* l) { attend_all(head, s, out, l); }
 FOR_CPU("avx2,fma") void pull_avx2(const Head& head, float* s, float* e, const Gradient& to) { pull_all(head, s, e, to); }
-#define V4 "avx512f,avx512bw,avx512dq,avx512vl,fma,prefer-vector-width=512"
-FOR_CPU(V4) void attend_avx512(const Head& head, float* s, float* out, float* l) { attend_all(head, s, out, l); }
-FOR_CPU(V4) void pull_avx512(const Head& head, float* s, float* e, const Gradient& to) { pull_all(head, s, e, to); }
+#define AVX512 "avx512f,avx512bw,avx512dq,avx512vl,fma,prefer-vector-width=512"
+FOR_CPU(AVX512) void attend_avx512(const Head& head, float* s, float* out, float* l) { attend_all(head, s, out, l); }
+FOR_CPU(AVX512) void pull_avx512(const Head& head, float* s, float* e, const Gradient& to) { pull_all(head, s, e, to); }
 
 __attribute__((constructor)) void choose() {
   __builtin_cpu_init();
@@ -246,13 +86,13 @@ struct Room {
   const at::Tensor &q, &k, &v;
   const int64_t n, m, d, wide;
   std::vector<float> memory;
-  float* free;  // behind the head
+  float* rest;  // behind the head
 
   // `values`: so many further [n][d]; `turned`: [d][wide]; `rows`: QUERIES rows of scores.
   Room(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, int64_t values, int64_t turned, int64_t rows)
       : q(q), k(k), v(v), n(q.size(2)), m(k.size(2)), d(q.size(3)), wide((m + WIDE - 1) / WIDE * WIDE),
         memory((1 + values) * n * d + (2 + turned) * d * wide + rows * QUERIES * wide),
-        free(memory.data() + n * d + 2 * d * wide) {}
+        rest(memory.data() + n * d + 2 * d * wide) {}
 
   Head head(int64_t i) {
     float *of_q = memory.data(), *of_k = of_q + n * d, *of_v = of_k + d * wide;
@@ -272,7 +112,7 @@ std::tuple<at::Tensor, at::Tensor> forward_of(const at::Tensor& q, const at::Ten
   at::Tensor out = like(q), l = at::empty({q.size(0) * q.size(1), q.size(2)}, q.options());
   parallel(q.size(0) * q.size(1), 1, [&](int64_t begin, int64_t end) {
     Room room(q, k, v, 1, 0, 1);
-    float *y = room.free, *s = y + room.n * room.d;
+    float *y = room.rest, *s = y + room.n * room.d;
     for (int64_t i = begin; i < end; i++) {
       attend_here(room.head(i), s, y, l.data_ptr<float>() + i * room.n);
       put(Part(out, i), y, room.n, room.d, 1.0f);
@@ -298,7 +138,7 @@ struct Attention : torch::autograd::Function<Attention> {
     parallel(q.size(0) * q.size(1), 1, [&](int64_t begin, int64_t end) {
       Room room(q, k, v, 3, 2, 2);
       const int64_t n = room.n, m = room.m, d = room.d, wide = room.wide;
-      float *dy = room.free, *y = dy + n * d, *dq = y + n * d, *dk = dq + n * d, *dv = dk + d * wide;
+      float *dy = room.rest, *y = dy + n * d, *dq = y + n * d, *dk = dq + n * d, *dv = dk + d * wide;
       float *s = dv + d * wide, *e = s + QUERIES * wide;
       const auto scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(d)));
       for (int64_t i = begin; i < end; i++) {

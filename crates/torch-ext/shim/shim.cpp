@@ -15,6 +15,10 @@
 #include <cstdlib>
 #include <vector>
 
+using shim::guarded;
+using shim::last_error;
+using shim::parallel;
+
 namespace {
 
 bool cuda_loaded = false;

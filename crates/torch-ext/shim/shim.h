@@ -9,6 +9,8 @@
 #include <exception>
 #include <string>
 
+namespace shim {
+
 inline thread_local std::string last_error;
 
 // 0: done; 1: failed; 2: out of memory.
@@ -53,3 +55,5 @@ void parallel(int64_t n, int64_t grain, const F& work) {
       },
       grain);
 }
+
+}  // namespace shim

@@ -6,7 +6,8 @@ use crate::error::Result;
 use crate::ffi;
 
 /// Whether [`attention`] is the faster way for queries and keys like these, by `cargo bench -p torch-ext --bench attention`:
-/// heads of up to 8 numbers, or of up to 16 where there are many tokens, in f32 on the CPU.
+/// heads of up to 8 numbers, or of up to 16 where there are many tokens, in f32 on the CPU. A head is the work of one thread,
+/// so there should be as many heads in the batch as threads.
 pub fn suits(q: &Tensor, k: &Tensor) -> bool {
     let fits = |t: &Tensor| {
         t.defined()
@@ -15,7 +16,11 @@ pub fn suits(q: &Tensor, k: &Tensor) -> bool {
             && t.dim() == 4
             && t.numel() > 0
     };
-    fits(q) && fits(k) && (k.size()[3] <= 8 || k.size()[3] <= 16 && k.size()[2] >= 256)
+    let heads = |t: &Tensor| t.size()[..2].iter().product::<i64>();
+    fits(q)
+        && fits(k)
+        && heads(q) >= i64::from(tch::get_num_threads())
+        && (k.size()[3] <= 8 || k.size()[3] <= 16 && k.size()[2] >= 256)
 }
 
 /// `softmax(q kᵀ/√d) v` for `[B, heads, tokens, d]` in f32 on the CPU, with a first derivative and no second. The numbers

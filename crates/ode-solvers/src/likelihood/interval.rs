@@ -73,7 +73,7 @@ pub(super) fn half_width(standard_error: f64, dof: f64, bias: f64) -> f64 {
     if k == 0.0 || !(k + most).is_finite() {
         return standard_error * most + bias;
     }
-    let (mut low, mut high) = (k, k + most);
+    let (mut low, mut high) = (k.max(most), k + most); // never below what the noise alone needs
     for _ in 0..50 {
         let middle = 0.5 * (low + high);
         if cdf(dof, middle - k) - cdf(dof, -middle - k) < 0.95 {

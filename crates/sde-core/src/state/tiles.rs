@@ -12,7 +12,7 @@ use crate::wide;
 use ndarray::{Array, Dimension};
 use std::ops::Range;
 
-/// Numbers of a tile at most, and of a state that is one tile without a choice of instructions.
+/// Numbers of a tile at most; and of states that are so small that choosing instructions would cost more than it gains.
 const TILE: usize = 256;
 const FEW: usize = 32;
 /// Terms of a sum at most, and those that one pass adds.
@@ -221,7 +221,7 @@ fn sum_rows(x: &[f64], n: usize, begun: f64, sums: &mut [f64]) {
     }
 }
 
-/// The larger of two numbers that are not negative; what is not a number shows in their sum.
+/// The larger of two numbers that are not negative; NaN if b, the end of the step, is NaN.
 #[inline(always)]
 fn larger(a: f64, b: f64) -> f64 {
     if a > b { a } else { b }

@@ -197,9 +197,9 @@ impl<'a, X: State> Integral<'a, X> {
         }
         self.along.fill(0.0);
         self.defect.add_squared_norm(&mut self.along);
-        let d = self.defect.sample_len() as f64;
+        let n = self.defect.sample_len().max(1) as f64;
         for ((part, square), length) in parts.iter_mut().zip(&self.along).zip(&self.length) {
-            part.remainder = length / (panel.b - panel.a) * (square / d).sqrt();
+            part.remainder = length / (panel.b - panel.a) * (square / n).sqrt();
         }
         Ok(parts)
     }

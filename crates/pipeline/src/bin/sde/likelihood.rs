@@ -13,6 +13,7 @@ use clap::builder::PossibleValuesParser;
 use ndarray::Axis;
 use ode_solvers::LogLikelihood;
 use pipeline::cli::{Usage, whole};
+use pipeline::models::Model;
 use pipeline::network::LikelihoodSettings;
 use pipeline::output::{prepare, write_whole};
 use pipeline::parts::{Settings, rows};
@@ -81,8 +82,8 @@ pub(crate) struct LikelihoodFlags {
     #[arg(long, value_name = "L", value_parser = whole(2, 256), allow_negative_numbers = true)]
     levels: Option<u64>,
     /// Samples, from the first, that are solved with the network in f64 too: what that changes is their `float_error`.
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    float_check: usize,
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = whole(0, 1 << 31), allow_negative_numbers = true)]
+    float_check: u64,
     /// Where the JSON object goes.
     #[arg(long, value_name = "FILE.json")]
     out: Option<PathBuf>,
@@ -108,6 +109,7 @@ pub(crate) fn run(flags: &LikelihoodFlags, common: &Common) -> Result<(), Box<dy
     let points = source.points(noise, (levels, known), common.seed())?;
     let trace = flags.trace(&points, &session)?;
     [&flags.out, &flags.html].into_iter().flatten().try_for_each(prepare)?;
+    let twin = flags.twin(&session)?;
     let n = points.x.len_of(Axis(0)) / points.draws;
     let cut = (n, common.batch_or(BATCH));
     let settings = parts::settings(flags.settings(&points, &trace), (&model, &session), cut)?;
@@ -122,13 +124,12 @@ pub(crate) fn run(flags: &LikelihoodFlags, common: &Common) -> Result<(), Box<dy
         augmented: flags.method != TWO_PHASE,
     };
     let run = model.run(&session, BATCH, &tell);
-    let twin =
-        (flags.float_check > 0).then(|| session.model_in_double(&flags.model.model)).transpose()?;
     let done = job.run(|samples| {
         let rows = samples.start * points.draws..samples.end * points.draws;
         let mut found = run.likelihood_of_some(&points.x.view(), rows.clone(), &settings)?;
         if let Some(twin) = &twin {
-            let some = rows.start..rows.end.min(flags.float_check * points.draws);
+            let checked = usize::try_from(flags.float_check)?.saturating_mul(points.draws);
+            let some = rows.start..rows.end.min(checked);
             run.measure_rounding(&*twin.network, &points.x.view(), some, &settings, &mut found)?;
         }
         Ok(rows::of_likelihoods(&points.of_samples(found, rows)))
@@ -162,6 +163,13 @@ impl LikelihoodFlags {
             )),
             _ => Ok(()),
         }
+    }
+
+    /// The network in f64, where rounding is to be measured.
+    fn twin(&self, session: &Session<'_>) -> Result<Option<Model>, String> {
+        let open = || session.model_in_double(&self.model.model);
+        let twin = (self.float_check > 0).then(open).transpose();
+        twin.map_err(|e| format!("--float-check: {e}"))
     }
 
     /// What the numbers depend on, for the chunks of a long run.

@@ -76,8 +76,8 @@ impl Errors {
 }
 
 /// Means over the samples, with standard errors over the samples; null unless every solve reached the end. The half-width is
-/// that of a 95 % interval for the mean of the law that the samples come from: Student's t of their spread, in which the noise
-/// of the trace is contained, and the mean of the other errors.
+/// that of a 95 % interval for the mean of the law that the samples come from: the spread of the samples, in which the noise of
+/// the trace is contained, with the mean of the other errors as a bias.
 #[derive(Serialize)]
 struct Mean {
     log_likelihood: f64,
@@ -183,12 +183,12 @@ impl<'a> Report<'a> {
         let (Some(ode), Some(quadrature)) = (ode, quadrature) else {
             return "unknown for this method: two-phase tells it".into();
         };
+        let float = float.map_or_else(String::new, |float| format!(", rounding {float:.1e}"));
         let Some(trace) = trace.map(|t| t.half_width()) else {
             return format!(
-                "unknown: one probe tells no spread; solver {ode:.1e}, quadrature {quadrature:.1e} nats"
+                "unknown: one probe tells no spread; solver {ode:.1e}, quadrature {quadrature:.1e}{float} nats"
             );
         };
-        let float = float.map_or_else(String::new, |float| format!(", rounding {float:.1e}"));
         let advice = self.advice().map_or_else(String::new, |advice| format!("; {advice}"));
         let whole = self.errors.half_width().unwrap_or(f64::NAN);
         format!(
@@ -198,8 +198,11 @@ impl<'a> Report<'a> {
 
     /// What would make the error bar smaller, by the largest part of it.
     pub(super) fn advice(&self) -> Option<String> {
-        let ErrorBar { trace, ode, quadrature, .. } = self.errors;
+        let ErrorBar { trace, ode, quadrature, float } = self.errors;
         let (trace, ode, quadrature) = (trace?.half_width(), ode?, quadrature?);
+        if float.is_some_and(|float| float > trace.max(ode + quadrature)) {
+            return Some("most of it is from the network's arithmetic".into());
+        }
         if ode + quadrature > trace {
             let (part, flags) = if ode >= quadrature {
                 ("solver", self.head.larger_tolerance())
@@ -237,9 +240,13 @@ mod tests {
     use super::*;
     use ode_solvers::{LaneStatus, TraceError};
 
-    fn advice([trace, ode, quadrature]: [f64; 3], (rtol, atol): (f64, f64)) -> Option<String> {
+    fn advice(
+        [trace, ode, quadrature, float]: [f64; 4],
+        (rtol, atol): (f64, f64),
+    ) -> Option<String> {
         let trace = Some(TraceError { standard_error: trace, dof: f64::INFINITY });
-        let errors = ErrorBar { trace, ode: Some(ode), quadrature: Some(quadrature), float: None };
+        let errors =
+            ErrorBar { trace, ode: Some(ode), quadrature: Some(quadrature), float: Some(float) };
         let (nfe, products, status) = (1, 1, LaneStatus::Done);
         let found = LogLikelihood {
             log_prior: 0.0,
@@ -261,11 +268,12 @@ mod tests {
     fn the_largest_part_says_what_helps() {
         let of = |parts, tolerances| advice(parts, tolerances).unwrap();
         let (same, small) = ((1e-3, 1e-3), (1e-3, 1e-5));
-        assert!(of([0.1, 0.5, 0.2], same).contains("the solver: lower --rtol and --atol to"));
-        assert!(of([0.1, 0.5, 0.2], small).contains("the solver: lower --rtol to"));
-        assert!(of([0.1, 0.5, 0.2], (1e-5, 1e-3)).contains("the solver: lower --atol to"));
-        assert!(of([0.1, 0.2, 0.5], small).contains("the quadrature: lower --atol to"));
-        assert!(of([0.5, 0.2, 0.1], same).contains("more --probes"));
-        assert_eq!(advice([0.0; 3], same), None);
+        assert!(of([0.1, 0.5, 0.2, 0.0], same).contains("the solver: lower --rtol and --atol to"));
+        assert!(of([0.1, 0.5, 0.2, 0.0], small).contains("the solver: lower --rtol to"));
+        assert!(of([0.1, 0.5, 0.2, 0.0], (1e-5, 1e-3)).contains("the solver: lower --atol to"));
+        assert!(of([0.1, 0.2, 0.5, 0.1], small).contains("the quadrature: lower --atol to"));
+        assert!(of([0.5, 0.2, 0.1, 0.1], same).contains("more --probes"));
+        assert!(of([0.1, 0.2, 0.1, 0.5], same).contains("the network's arithmetic"));
+        assert_eq!(advice([0.0; 4], same), None);
     }
 }

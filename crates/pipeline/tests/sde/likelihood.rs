@@ -54,7 +54,7 @@ fn likelihood_reports_what_it_found() {
     );
     let people = sde(&folder, args);
     assert!(text(&people.stdout).contains("bits/dim") && people.status.success());
-    assert!(text(&people.stdout).contains("lower --rtol and --atol"));
+    assert!(text(&people.stdout).contains("most of it is from the "));
 }
 
 /// The same solve in f64, for as many samples as were asked for: part of the bias of their intervals.
@@ -62,12 +62,11 @@ fn likelihood_reports_what_it_found() {
 fn rounding_is_measured_where_it_is_asked_for() {
     let folder = folder();
     points(&folder, 3);
-    let args =
-        "likelihood --model net --data x.npy --trace exact --rtol 1e-3 --atol 1e-3 --batch 2";
+    let args = "likelihood --model net --data x.npy --trace exact --rtol 0.2 --atol 0.2 --batch 2";
     let report = json(&folder, &format!("{args} --float-check 1"));
     let of = |i: usize, key: &str| report["samples"][i][key].as_f64();
     let float = of(0, "float_error").unwrap();
-    assert!(float > 0.0 && float < 0.1, "{float}"); // angles up to 999 are rounded
+    assert!(float > 0.0 && float < 1e-2, "{float}");
     let bias = of(0, "ode_error").unwrap() + of(0, "quadrature_error").unwrap() + float;
     assert!((of(0, "half_width_95").unwrap() - bias).abs() < 1e-12 * bias);
     assert_eq!((of(1, "float_error"), of(2, "float_error")), (None, None));

@@ -24,7 +24,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .include(root.join("include/torch/csrc/api/include"))
         .file("shim/shim.cpp")
         .file("shim/attention.cpp")
-        .flag("-ffp-contract=fast")
         .flag_if_supported("-Wno-psabi") // vectors are handed to nobody outside a file
         .cargo_metadata(false)
         .compile("torch_ext");

@@ -35,13 +35,7 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn numbers(t: &Tensor) -> Vec<f64> {
-        let t = t.f_to_kind(Kind::Double).unwrap().f_contiguous().unwrap();
-        let mut out = vec![0.0; t.numel()];
-        t.f_copy_data(&mut out, t.numel()).unwrap();
-        out
-    }
+    use crate::numbers;
 
     fn apart(a: &Tensor, b: &Tensor) -> f64 {
         assert_eq!(a.size(), b.size());

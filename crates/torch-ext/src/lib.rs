@@ -23,6 +23,16 @@ pub mod rows;
 pub mod runtime;
 pub mod weights;
 
+/// The numbers of a tensor in row-major order, for tests.
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+fn numbers(t: &tch::Tensor) -> Vec<f64> {
+    let t = t.f_to_kind(tch::Kind::Double).unwrap().f_contiguous().unwrap();
+    let mut out = vec![0.0; t.numel()];
+    t.f_copy_data(&mut out, t.numel()).unwrap();
+    out
+}
+
 pub use error::{Error, Result, catch};
 pub use tch; // whose types stand in this crate's signatures
 pub use weights::{Weights, write_weights};

@@ -108,13 +108,7 @@ fn try_once(kind: Kind) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn numbers(t: &Tensor) -> Vec<f64> {
-        let t = t.f_to_kind(Kind::Double).unwrap().f_contiguous().unwrap();
-        let mut out = vec![0.0; t.numel()];
-        t.f_copy_data(&mut out, t.numel()).unwrap();
-        out
-    }
+    use crate::numbers;
 
     fn random(size: &[i64], kind: Kind) -> Tensor {
         Tensor::f_randn(size, (Kind::Float, Device::Cpu)).unwrap().f_to_kind(kind).unwrap()

@@ -33,11 +33,11 @@ impl Drop for Twice {
 
 /// `softmax(q kᵀ/√d) v`, all `[B, heads, tokens, d]`.
 pub(crate) fn attend(q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
-    let mask = None::<&Tensor>;
-    if !TWICE.get() && attention::suits(q, k) {
-        return Ok(attention::attention(q, k, v)?);
-    }
     if !TWICE.get() {
+        if attention::suits(q, k) {
+            return Ok(attention::attention(q, k, v)?);
+        }
+        let mask = None::<&Tensor>;
         return Ok(Tensor::f_scaled_dot_product_attention(q, k, v, mask, 0.0, false, None, false)?);
     }
     let width = q.size().last().copied().unwrap_or(1) as f64;

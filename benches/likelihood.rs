@@ -123,8 +123,8 @@ fn what_the_solver_leaves(
         let ratio = |(s, t): (&LogLikelihood, &f64)| (s.value() - t).abs() / unit(s);
         let mut ratios: Vec<f64> = found.iter().zip(truth).map(ratio).collect();
         ratios.sort_by(f64::total_cmp);
-        let below = |share: f64| ratios[(share * (ratios.len() - 1) as f64) as usize];
-        format!("{:.2}, {:.2}, {:.2}", below(0.5), below(0.95), below(1.0))
+        let below = |percent: usize| ratios[percent * (ratios.len() - 1) / 100];
+        format!("{:.2}, {:.2}, {:.2}", below(50), below(95), below(100))
     };
     println!(
         "exact trace {tol:.0e}: half, 95 % and all errors below {} of (L8), {} of the correction",

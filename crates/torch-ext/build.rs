@@ -24,6 +24,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .include(root.join("include/torch/csrc/api/include"))
         .file("shim/shim.cpp")
         .file("shim/attention.cpp")
+        .file("shim/norm.cpp")
+        .file("shim/dropout.cpp")
         .flag_if_supported("-Wno-psabi") // vectors are handed to nobody outside a file
         .cargo_metadata(false)
         .compile("torch_ext");

@@ -270,6 +270,7 @@ impl Dit {
 impl Network for Dit {
     fn forward(&self, input: Input<'_>) -> Result<Tensor> {
         input.check(self.kind())?;
+        input.augmentation(0)?;
         let (found, c, n) = (input.x.size(), self.config.in_channels, self.config.input_size);
         if found.len() != 4 || found[1..] != [c, n, n] {
             let expected = format!("[B, {c}, {n}, {n}]");

@@ -12,14 +12,16 @@ mod twice;
 
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
+use torch_ext::dropout::{derived, dropout};
+use torch_ext::norm::{self, Around, GroupNorm};
 use torch_ext::packed::PackedConvolution;
 
 pub(crate) use attention::{Heads, Packed};
 pub(crate) use flow::Flow;
-pub(crate) use twice::{attend, twice_differentiable};
+pub(crate) use twice::{attend, is_twice_differentiable, twice_differentiable};
 
 use crate::error::{Error, Result};
-use crate::network::Input;
+use crate::network::{Input, Training};
 use crate::parameters::{Builder, Init, Place};
 
 /// `1/√fan_in`.
@@ -148,9 +150,15 @@ impl Linear {
         let weight = if self.matrix { &self.weight.f_transpose(0, 1)? } else { &self.weight };
         Ok(x.f_linear(weight, self.bias.as_ref())?)
     }
+
+    /// The length of x.
+    pub(crate) fn inputs(&self) -> i64 {
+        let size = self.weight.size();
+        if self.matrix { size[0] } else { size[1] }
+    }
 }
 
-/// Group norm with affine parameters.
+/// Group norm with affine parameters, which stay in f32 where the network is in half precision.
 #[derive(Debug)]
 pub(crate) struct Norm {
     weight: Tensor,
@@ -174,18 +182,72 @@ impl Norm {
                 expected: "groups of equal size".into(),
             });
         }
-        Ok(Self {
-            weight: b.tensor(format!("{name}.weight"), &[channels], Init::Constant(1.0))?,
-            bias: b.tensor(format!("{name}.bias"), &[channels], Init::Constant(0.0))?,
-            groups,
-            eps,
+        b.precisely(|b| {
+            let weight = b.tensor(format!("{name}.weight"), &[channels], Init::Constant(1.0))?;
+            let bias = b.tensor(format!("{name}.bias"), &[channels], Init::Constant(0.0))?;
+            Ok(Self { weight, bias, groups, eps })
         })
     }
 
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let (weight, bias) = (Some(&self.weight), Some(&self.bias));
-        Ok(x.f_group_norm(self.groups, weight, bias, self.eps, false)?)
+        self.beside(x, Entry::None, None)
     }
+
+    /// With an activation behind it.
+    pub(crate) fn activated(&self, x: &Tensor, activation: Activation) -> Result<Tensor> {
+        self.beside(x, Entry::None, Some(activation))
+    }
+
+    /// With what an embedding adds, and perhaps an activation behind it: all of it in one pass where there is a kernel.
+    pub(crate) fn beside(
+        &self,
+        x: &Tensor,
+        entry: Entry<'_>,
+        activation: Option<Activation>,
+    ) -> Result<Tensor> {
+        if !norm::suits(x) || is_twice_differentiable() {
+            let y = self.by_parts(x, entry)?;
+            return activation.map_or(Ok(y.shallow_clone()), |activation| activation.forward(&y));
+        }
+        let (before, after) = match entry {
+            Entry::None => (None, None),
+            Entry::Before(e) => (Some(e), None),
+            Entry::After(e) => (None, Some(e)),
+        };
+        let silu = activation == Some(Activation::Silu);
+        let &Self { ref weight, ref bias, groups, eps } = self;
+        let norm = GroupNorm { weight, bias, groups, eps };
+        let y = norm.forward(x, Around { before, after, silu })?;
+        activation.filter(|_| !silu).map_or(Ok(y.shallow_clone()), |other| other.forward(&y))
+    }
+
+    /// By libtorch's operators, which can be differentiated twice and run on every device.
+    fn by_parts(&self, x: &Tensor, entry: Entry<'_>) -> Result<Tensor> {
+        let kind = x.f_kind()?;
+        let (weight, bias) = (self.weight.f_to_kind(kind)?, self.bias.f_to_kind(kind)?);
+        let norm =
+            |x: &Tensor| x.f_group_norm(self.groups, Some(&weight), Some(&bias), self.eps, false);
+        Ok(match entry {
+            Entry::None => norm(x)?,
+            Entry::Before(e) => norm(&x.f_add(&beside_pixels(&e.f_to_kind(kind)?)?)?)?,
+            Entry::After(e) => {
+                let halves = beside_pixels(&e.f_to_kind(kind)?)?.f_chunk(2, 1)?;
+                let y = norm(x)?;
+                y.f_addcmul(&y, &halves[0])?.f_add(&halves[1])?
+            }
+        })
+    }
+}
+
+/// How an embedding enters a norm.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Entry<'a> {
+    /// Not at all.
+    None,
+    /// `GN(x + e)`, `[B, C]`.
+    Before(&'a Tensor),
+    /// `GN(x) (1 + a) + s`, `[B, 2C]`.
+    After(&'a Tensor),
 }
 
 /// Groups of NCSN++ and its relatives: a quarter of the channels, at most 32.
@@ -221,9 +283,25 @@ pub(crate) fn divided(x: Tensor, s: f64) -> Result<Tensor> {
     if (s - 1.0).abs() < f64::EPSILON { Ok(x) } else { Ok(x.f_div(&Tensor::from(s))?) }
 }
 
-/// Dropout, in training.
-pub(crate) fn dropped(x: Tensor, p: f64, train: bool) -> Result<Tensor> {
-    if train && p > 0.0 { Ok(x.f_dropout(p, true)?) } else { Ok(x) }
+/// Dropout of one layer, in training.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Dropout {
+    p: f64,
+    /// Tells it from others, so that each drops by keys of its own.
+    part: u64,
+}
+
+impl Dropout {
+    /// Of the layer with this name.
+    pub(crate) fn new(name: &str, p: f64) -> Self {
+        Self { p, part: name.bytes().fold(0, |part, byte| derived(part, byte.into())) }
+    }
+
+    pub(crate) fn forward(self, x: Tensor, train: Option<Training<'_>>) -> Result<Tensor> {
+        let Some(Training { keys, .. }) = train.filter(|_| self.p > 0.0) else { return Ok(x) };
+        let keys: Vec<u64> = keys.iter().map(|&key| derived(key, self.part)).collect();
+        Ok(dropout(&x, self.p, &keys)?)
+    }
 }
 
 /// `2x − 1`.
@@ -240,6 +318,11 @@ pub(crate) fn channels_last(x: &Tensor) -> Result<Tensor> {
 pub(crate) fn entering(x: &Tensor, place: Place) -> Result<Tensor> {
     let x = x.f_to_kind(place.kind)?;
     if place.channels_last { channels_last(&x) } else { Ok(x) }
+}
+
+/// The first state of a network in its layout: that of an image of one channel can be read both ways, and is lost.
+pub(crate) fn entered(h: Tensor, place: Place) -> Result<Tensor> {
+    if place.channels_last && h.is_contiguous() { channels_last(&h) } else { Ok(h) }
 }
 
 /// An output in the kind that the network gives.

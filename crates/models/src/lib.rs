@@ -41,7 +41,7 @@ pub use ema::{Decay, Ema};
 pub use error::{Error, Result};
 pub use mlp::{Mlp, MlpConfig};
 pub use model::Model;
-pub use network::{Classes, FromFn, Input, Network};
+pub use network::{Classes, FromFn, Input, Network, Training};
 pub use parameters::Parameters;
 pub use score::NetworkScore;
 pub use unet::{UNet, UNetConfig};

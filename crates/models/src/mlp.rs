@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
 use crate::error::{Error, Result};
-use crate::layers::{Linear, dropped, leaving, waves};
-use crate::network::{Input, Network};
+use crate::layers::{Dropout, Linear, leaving, waves};
+use crate::network::{Input, Network, Training};
 use crate::parameters::{Builder, Init, Place};
 
 /// The configuration of a perceptron.
@@ -113,6 +113,7 @@ impl LayerNorm {
 
 #[derive(Debug)]
 struct Block {
+    dropout: Dropout,
     norm: LayerNorm,
     first: Linear,
     time: Linear,
@@ -120,8 +121,9 @@ struct Block {
 }
 
 impl Block {
-    fn new(b: &mut Builder<'_>, name: &str, width: i64) -> Result<Self> {
+    fn new(b: &mut Builder<'_>, name: &str, width: i64, dropout: f64) -> Result<Self> {
         Ok(Self {
+            dropout: Dropout::new(name, dropout),
             norm: LayerNorm::new(b, &format!("{name}.norm"), width)?,
             first: Linear::new(b, &format!("{name}.linear_1"), width, width)?,
             time: Linear::new(b, &format!("{name}.time"), width, width)?,
@@ -129,10 +131,10 @@ impl Block {
         })
     }
 
-    fn forward(&self, h: &Tensor, e: &Tensor, dropout: f64, train: bool) -> Result<Tensor> {
+    fn forward(&self, h: &Tensor, e: &Tensor, train: Option<Training<'_>>) -> Result<Tensor> {
         let inner = self.first.forward(&self.norm.forward(h)?.f_silu()?)?;
         let inner = inner.f_add(&self.time.forward(e)?)?.f_silu()?;
-        Ok(h.f_add(&self.second.forward(&dropped(inner, dropout, train)?)?)?)
+        Ok(h.f_add(&self.second.forward(&self.dropout.forward(inner, train)?)?)?)
     }
 }
 
@@ -161,7 +163,8 @@ impl Mlp {
         let table =
             |rows| b.precisely(|b| b.tensor("class.weight".into(), &[rows, w], Init::Normal(1.0)));
         let classes = config.classes.map(table).transpose()?;
-        let blocks = (0..config.blocks).map(|i| Block::new(b, &format!("blocks.{i}"), w));
+        let blocks =
+            (0..config.blocks).map(|i| Block::new(b, &format!("blocks.{i}"), w, config.dropout));
         let blocks = blocks.collect::<Result<_>>()?;
         Ok(Self {
             place: b.place(),
@@ -199,6 +202,7 @@ impl Mlp {
 impl Network for Mlp {
     fn forward(&self, input: Input<'_>) -> Result<Tensor> {
         input.check(self.kind())?;
+        input.augmentation(0)?;
         let (found, d) = (input.x.size(), self.config.dimension);
         if found.len() != 2 || found[1] != d {
             let expected = format!("[B, {d}]");
@@ -207,7 +211,7 @@ impl Network for Mlp {
         let e = self.embedding(&input)?.f_to_kind(self.place.kind)?;
         let mut h = self.input.forward(&input.x.f_to_kind(self.place.kind)?)?;
         for block in &self.blocks {
-            h = block.forward(&h, &e, self.config.dropout, input.train)?;
+            h = block.forward(&h, &e, input.train)?;
         }
         leaving(&self.output.forward(&self.norm.forward(&h)?.f_silu()?)?, self.place)
     }

@@ -41,8 +41,17 @@ pub struct Input<'a> {
     pub label: &'a [f64],
     /// The class of each row, for networks that are told one.
     pub class: Option<Classes<'a>>,
-    /// Whether dropout drops.
-    pub train: bool,
+    /// In training, what sets this pass apart; nothing drops without it.
+    pub train: Option<Training<'a>>,
+}
+
+/// What sets a pass in training apart.
+#[derive(Clone, Copy, Debug)]
+pub struct Training<'a> {
+    /// Of each row the key of what dropout drops: a row with the same key drops the same.
+    pub keys: &'a [u64],
+    /// Of each row, one after another, the A numbers that say what was done to its image, for a network that can be told.
+    pub augmented: Option<&'a [f64]>,
 }
 
 /// The class of each row, as the network takes it.
@@ -65,12 +74,14 @@ impl Input<'_> {
                 if self.x.defined() { format!("{:?}", self.x.f_kind()?) } else { NONE.into() };
             return refuse("the network's input", found, &format!("{kind:?}"));
         }
-        let (rows, labels) = (self.x.size().first().copied(), self.label.len() as i64);
-        if rows != Some(labels) {
-            let expected = format!("[{}]", rows.unwrap_or(1));
-            return Err(Error::Shape { what: "the time labels", found: vec![labels], expected });
-        }
-        Ok(())
+        let rows = self.x.size().first().copied();
+        let one_each = |what, n: usize| {
+            let (found, expected) = (vec![n as i64], format!("[{}]", rows.unwrap_or(1)));
+            let fits = rows == Some(n as i64);
+            if fits { Ok(()) } else { Err(Error::Shape { what, found, expected }) }
+        };
+        one_each("the time labels", self.label.len())?;
+        self.train.map_or(Ok(()), |train| one_each("the keys of dropout", train.keys.len()))
     }
 
     /// Refuses classes that are not numbers of a table of `rows`, one for each row of x; the classes on the device.
@@ -101,6 +112,21 @@ impl Input<'_> {
             return refuse(CLASSES, k.to_string(), &format!("numbers from 0 to {}", rows - 1));
         }
         Ok(Tensor::f_from_slice(labels)?.f_to_device(self.x.device())?)
+    }
+
+    /// What was done to the images, `[B, width]` of the kind of x; nothing is told outside of training. A network that
+    /// cannot be told has the width 0.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for another number of numbers.
+    pub fn augmentation(&self, width: i64) -> Result<Option<Tensor>> {
+        let Some(done) = self.train.and_then(|train| train.augmented) else { return Ok(None) };
+        let rows = self.label.len() as i64;
+        if done.len() as i64 != rows * width {
+            let (what, found) = ("what was done to the images", vec![done.len() as i64]);
+            return Err(Error::Shape { what, found, expected: format!("[{rows}, {width}]") });
+        }
+        Ok(Some(self.column(done)?.f_reshape([rows, width])?))
     }
 
     /// Refuses classes for a network that has none.

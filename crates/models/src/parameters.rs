@@ -95,9 +95,9 @@ impl<'a> Builder<'a> {
     /// # Errors
     /// Those of `build`.
     pub fn precisely<N>(&mut self, build: impl FnOnce(&mut Self) -> Result<N>) -> Result<N> {
-        self.precise = true;
+        let before = std::mem::replace(&mut self.precise, true);
         let built = build(self);
-        self.precise = false;
+        self.precise = before;
         built
     }
 
@@ -197,6 +197,26 @@ impl Parameters {
     /// # Errors
     /// Those of `build`; a tensor that is not here.
     pub fn connect<N>(&self, build: impl FnOnce(&mut Builder<'_>) -> Result<N>) -> Result<N> {
+        self.connect_in(self.place, build)
+    }
+
+    /// The same for a network whose images lie pixel by pixel in memory, the channels of a pixel together: convolutions are
+    /// faster so, both ways.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn connect_channels_last<N>(
+        &self,
+        build: impl FnOnce(&mut Builder<'_>) -> Result<N>,
+    ) -> Result<N> {
+        self.connect_in(Place { channels_last: true, ..self.place }, build)
+    }
+
+    fn connect_in<N>(
+        &self,
+        place: Place,
+        build: impl FnOnce(&mut Builder<'_>) -> Result<N>,
+    ) -> Result<N> {
         let mut share = |entry: Entry| match self.tensors.get(&entry.name) {
             Some(tensor) => Ok(tensor.shallow_clone()),
             None => Err(Error::Config {
@@ -205,7 +225,7 @@ impl Parameters {
                 expected: format!("one of the shape {:?}", entry.shape),
             }),
         };
-        build(&mut Builder::new(&mut share, self.place))
+        build(&mut Builder::new(&mut share, place))
     }
 
     /// Names and tensors, sorted by name.

@@ -25,11 +25,12 @@ use sde_core::sde::Coefficients;
 use sde_core::{Divergence, Field, Lanes, Prediction, Pull, Score, State};
 use tch::{Kind, Tensor};
 use torch_ext::catch;
+use torch_ext::dropout::derived;
 
 use crate::batch::Batch;
 use crate::description::Description;
 use crate::error::{Error, Result};
-use crate::network::{Classes, Input, Network};
+use crate::network::{Classes, Input, Network, Training};
 use crate::vjp::Graph;
 
 pub use adjoint::WeightGradients;
@@ -43,7 +44,8 @@ pub struct NetworkScore<'a> {
     class: Option<i64>,
     /// w of (N2).
     guidance: Option<f64>,
-    train: bool,
+    /// In training, the seed of dropout.
+    dropout: Option<u64>,
     collected: Option<WeightGradients<'a>>,
     limit: Limit,
 }
@@ -51,6 +53,8 @@ pub struct NetworkScore<'a> {
 /// What one evaluation needs at the rows' times.
 struct At {
     labels: Vec<f64>,
+    /// Of dropout, in training.
+    keys: Option<Vec<u64>>,
     coefficients: Vec<Coefficients>,
     /// `c_in`, where it is not 1.
     scale: Option<Tensor>,
@@ -70,15 +74,16 @@ impl<'a> NetworkScore<'a> {
             description,
             class: None,
             guidance: None,
-            train: false,
+            dropout: None,
             collected: None,
             limit: Limit::default(),
         }
     }
 
-    /// The network in training: dropout drops, and values are part of the graph of its weights.
-    pub fn in_training(network: &'a dyn Network, description: &'a Description) -> Self {
-        Self { train: true, ..Self::new(network, description) }
+    /// The network in training: values are part of the graph of its weights, and dropout drops by the seed and the number
+    /// of the sample, the same at every evaluation.
+    pub fn in_training(network: &'a dyn Network, description: &'a Description, seed: u64) -> Self {
+        Self { dropout: Some(seed), ..Self::new(network, description) }
     }
 
     /// The same network, told that every sample is of this class.
@@ -105,7 +110,8 @@ impl<'a> NetworkScore<'a> {
             }
             _ => None,
         };
-        Ok(At { labels, coefficients, scale })
+        let keys = self.dropout.map(|seed| at.sample.iter().map(|&i| derived(seed, i)).collect());
+        Ok(At { labels, keys, coefficients, scale })
     }
 
     /// y of x, f64 to f64.
@@ -116,11 +122,16 @@ impl<'a> NetworkScore<'a> {
         };
         let x = &scaled.f_to_kind(self.network.kind())?;
         let y = if let Some(weight) = self.guidance {
-            self.guided_output(x, &at.labels, weight)?
+            self.guided_output(x, at, weight)?
         } else {
             let class = self.class.map(|class| vec![class; at.labels.len()]);
             let class = class.as_deref().map(Classes::Labels);
-            self.network.forward(Input { x, label: &at.labels, class, train: self.train })?
+            self.network.forward(Input {
+                x,
+                label: &at.labels,
+                class,
+                train: training(at.keys.as_ref()),
+            })?
         };
         if y.size() != x.size() {
             let expected = format!("{:?}, that of the sample", x.size());
@@ -130,7 +141,8 @@ impl<'a> NetworkScore<'a> {
     }
 
     /// (N2), one pass for both classes.
-    fn guided_output(&self, x: &Tensor, labels: &[f64], weight: f64) -> Result<Tensor> {
+    fn guided_output(&self, x: &Tensor, at: &At, weight: f64) -> Result<Tensor> {
+        let At { labels, keys, .. } = at;
         let refuse = |found: String, expected: String| {
             Err(Error::Config { key: "the class of guidance".into(), found, expected })
         };
@@ -146,9 +158,10 @@ impl<'a> NetworkScore<'a> {
         let n = labels.len();
         let both = [vec![class; n], vec![none; n]].concat();
         let x = &Tensor::f_cat(&[x, x], 0)?;
-        let label = &[labels, labels].concat();
+        let label = &[&labels[..], labels].concat();
+        let keys = keys.as_ref().map(|keys| [&keys[..], keys].concat());
         let class = Some(Classes::Labels(&both));
-        let y = self.network.forward(Input { x, label, class, train: self.train })?;
+        let y = self.network.forward(Input { x, label, class, train: training(keys.as_ref()) })?;
         let rows = labels.len() as i64;
         let (of_class, of_none) = (y.f_narrow(0, 0, rows)?, y.f_narrow(0, rows, rows)?);
         Ok(of_none.f_add(&of_class.f_sub(&of_none)?.f_mul(&Tensor::from(weight))?)?)
@@ -178,7 +191,7 @@ impl<'a> NetworkScore<'a> {
 
     fn value(&self, x: &Batch, at: Lanes<'_>, out: &mut Field<Batch>) -> Result<()> {
         let at = self.at(x, at)?;
-        if self.train {
+        if self.dropout.is_some() {
             let y = self.output(x.tensor(), &at)?;
             return self.write(x, &y, &at, out);
         }
@@ -259,6 +272,10 @@ impl<'a> NetworkScore<'a> {
         }
         Ok(())
     }
+}
+
+fn training(keys: Option<&Vec<u64>>) -> Option<Training<'_>> {
+    keys.map(|keys| Training { keys, augmented: None })
 }
 
 impl Score<Batch> for NetworkScore<'_> {

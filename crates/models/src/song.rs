@@ -22,7 +22,7 @@ pub use config::{DhariwalUNetConfig, NcsnPpConfig, SongUNetConfig};
 
 use crate::error::{Error, Result};
 use crate::layers::resnet::Pass;
-use crate::layers::{Conv, Flow, Norm, centred, entering, leaving};
+use crate::layers::{Activation, Conv, Flow, Norm, centred, entered, entering, leaving};
 use crate::network::{Input, Network, whole};
 use crate::parameters::Place;
 use embedding::Embedding;
@@ -82,18 +82,17 @@ impl Network for Song {
     fn forward(&self, input: Input<'_>) -> Result<Tensor> {
         self.check(&input)?;
         let embedding = self.embedding.forward(&input, &self.labels(&input))?;
-        let embedding = embedding.f_to_kind(self.place.kind)?;
         let pass = Pass { embedding: &embedding, train: input.train };
         let x = if self.plan.centred { input.x } else { &centred(input.x)? };
         let x = &entering(x, self.place)?;
-        let h = self.conv_in.forward(x)?;
+        let h = entered(self.conv_in.forward(x)?, self.place)?;
         let mut flow = Flow::new(h, x);
         self.down.iter().try_for_each(|level| level.forward(&mut flow, pass))?;
         flow.h = self.mid.forward(&flow.h, pass)?;
         flow.image = None; // the way up has one of its own
         self.up.iter().try_for_each(|level| level.forward(&mut flow, pass))?;
         let y = match (&self.out, flow.image) {
-            (Some((norm, conv)), _) => conv.forward(&norm.forward(&flow.h)?.f_silu()?)?,
+            (Some((norm, conv)), _) => conv.forward(&norm.activated(&flow.h, Activation::Silu)?)?,
             (None, Some(image)) => image,
             (None, None) => flow.h,
         };

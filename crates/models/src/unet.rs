@@ -21,7 +21,7 @@ pub use config::UNetConfig;
 
 use crate::error::{Error, Result};
 use crate::layers::resnet::Pass;
-use crate::layers::{Conv, Flow, Norm, centred, entering, leaving, sizes};
+use crate::layers::{Activation, Conv, Flow, Norm, centred, entered, entering, leaving, sizes};
 use crate::network::{Input, Network};
 use crate::parameters::{Builder, Place};
 use blocks::{Down, Mid, Up};
@@ -67,6 +67,7 @@ impl UNet {
     /// Refuses what would fail, or be broadcast, further in.
     fn check(&self, input: &Input<'_>) -> Result<()> {
         input.check(self.kind())?;
+        input.augmentation(0)?;
         let (found, c) = (input.x.size(), self.config.in_channels);
         let factor = 1_i64 << (self.config.levels() - 1);
         let fits = |[_, channels, h, w]: [i64; 4]| {
@@ -85,9 +86,9 @@ impl Network for UNet {
         self.check(&input)?;
         let x = if self.config.center_input_sample { &centred(input.x)? } else { input.x };
         let x = &entering(x, self.place)?;
-        let embedding = self.embedding.forward(&input)?.f_to_kind(self.place.kind)?;
+        let embedding = self.embedding.forward(&input)?;
         let pass = Pass { embedding: &embedding, train: input.train };
-        let h = self.conv_in.forward(x)?;
+        let h = entered(self.conv_in.forward(x)?, self.place)?;
         let mut flow = Flow::new(h, x);
         self.down.iter().try_for_each(|block| block.forward(&mut flow, pass))?;
         if let Some(mid) = &self.mid {
@@ -95,7 +96,7 @@ impl Network for UNet {
         }
         flow.image = None; // the way up has one of its own
         self.up.iter().try_for_each(|block| block.forward(&mut flow, pass))?;
-        let y = self.conv_out.forward(&self.norm_out.forward(&flow.h)?.f_silu()?)?;
+        let y = self.conv_out.forward(&self.norm_out.activated(&flow.h, Activation::Silu)?)?;
         let y = flow.image.map_or(Ok(y.shallow_clone()), |image| y.f_add(&image))?;
         let y = leaving(&y, self.place)?;
         if self.config.time_embedding_type == TimeEmbeddingType::Fourier {

@@ -48,7 +48,7 @@ fn noise_network() -> (Model, Batch, Vec<f64>) {
 /// The network's output for one row, f64 to f64.
 fn output(model: &Model, x: &Tensor, t: f64) -> Result<Tensor> {
     let (x, label) = (&x.f_to_kind(Kind::Float)?, [999.0 * t]);
-    let y = model.network.forward(Input { x, label: &label, class: None, train: false })?;
+    let y = model.network.forward(Input { x, label: &label, class: None, train: None })?;
     Ok(y.f_to_kind(Kind::Double)?)
 }
 

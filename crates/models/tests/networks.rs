@@ -14,6 +14,7 @@ use models::tch::{Device, Kind, Tensor};
 use models::torch_ext::Weights;
 use models::{
     Architecture, Batch, Classes, Description, FromFn, Input, MlpConfig, Model, NetworkScore,
+    Training,
 };
 use sde_core::score::Field;
 use sde_core::{Divergence, Score};
@@ -48,7 +49,9 @@ fn the_gradient_reaches_every_parameter_that_is_trained() {
         let classes = file.tensor("class_labels", None, Device::Cpu).ok().map(|t| numbers(&t));
         let classes: Option<Vec<i64>> = classes.map(|c| c.iter().map(|&k| k as i64).collect());
         let class = classes.as_deref().map(Classes::Labels);
-        let y = model.network.forward(Input { x: &x, label: &label, class, train: true }).unwrap();
+        let keys: Vec<u64> = (0..label.len() as u64).collect();
+        let train = Some(Training { keys: &keys, augmented: None });
+        let y = model.network.forward(Input { x: &x, label: &label, class, train }).unwrap();
         y.f_pow_tensor_scalar(4).unwrap().f_sum(None).unwrap().f_backward().unwrap();
         for (name, t) in model.parameters.iter() {
             let trained = model.parameters.trainable().any(|(other, _)| other == name);
@@ -85,6 +88,46 @@ fn fresh_networks_of_every_kind_survive_their_files() {
     }
 }
 
+/// What was done to an image enters where it can, and is nothing where it is not told.
+#[test]
+fn augmentation_is_told_to_networks_that_have_a_place_for_it() {
+    let plane = "process = { name = \"edm\", sigma_max = 80.0 }\nprediction = \"epsilon\"\n\
+                 label = \"c-noise\"\nshape = [1, 8, 8]\nt_min = 0.01";
+    let forward = |model: &Model, augmented: Option<&[f64]>| {
+        let x = Tensor::f_ones([2, 1, 8, 8], (Kind::Float, Device::Cpu)).unwrap();
+        let train = Some(Training { keys: &[1, 2], augmented });
+        model.network.forward(Input { x: &x, label: &[0.2, 0.9], class: None, train })
+    };
+    let rest = r#""img_resolution": 8, "in_channels": 1, "out_channels": 1, "model_channels": 8, "channel_mult": [1],
+                  "num_blocks": 1, "attn_resolutions": [], "dropout": 0"#;
+    for name in ["SongUNet", "DhariwalUNet"] {
+        let of = |width: u32| {
+            let text = format!(r#"{{"_class_name": "{name}", "augment_dim": {width}, {rest}}}"#);
+            let architecture = Architecture::parse(&text).unwrap();
+            let model = Model::fresh(architecture, Description::parse(plane).unwrap(), 4).unwrap();
+            for (_, t) in model.parameters.trainable() {
+                let _ = t.shallow_clone().f_normal_(0.0, 0.3).unwrap(); // the last layer began at 0
+            }
+            model
+        };
+        let model = of(3);
+        let value = |done| numbers(&forward(&model, done).unwrap());
+        let (untold, nothing, turned) =
+            (value(None), value(Some(&[0.0; 6])), value(Some(&[0.0, 0.0, 0.0, 0.0, 1.0, 0.0])));
+        assert_eq!(untold, nothing);
+        assert_eq!(untold[..64], turned[..64], "the other sample");
+        assert!(apart(&untold[64..], &turned[64..]) > 1e-3);
+        let said = sentence(forward(&model, Some(&[0.0; 4])).unwrap_err());
+        assert!(said.contains("what was done to the images") && said.contains("[2, 3]"), "{said}");
+        assert!(forward(&of(0), Some(&[0.0; 6])).is_err());
+        let x = Tensor::f_ones([2, 1, 8, 8], (Kind::Float, Device::Cpu)).unwrap();
+        let train = Some(Training { keys: &[1], augmented: None });
+        let input = Input { x: &x, label: &[0.2, 0.9], class: None, train };
+        let said = sentence(model.network.forward(input).unwrap_err());
+        assert!(said.contains("the keys of dropout"), "{said}");
+    }
+}
+
 #[test]
 fn a_perceptron_in_f64_is_the_one_in_f32() {
     let config = MlpConfig { width: 16, classes: Some(3), ..MlpConfig::new(2) };
@@ -100,7 +143,7 @@ fn a_perceptron_in_f64_is_the_one_in_f32() {
         numbers(
             &model
                 .network
-                .forward(Input { x: &x, label: &[0.2, 0.9], class, train: false })
+                .forward(Input { x: &x, label: &[0.2, 0.9], class, train: None })
                 .unwrap(),
         )
     };
@@ -184,7 +227,7 @@ fn a_script_that_does_not_fit_is_named() {
     let model = Model::open(&net, Device::Cpu).unwrap();
     let x = Tensor::f_zeros([2, 3], (Kind::Float, Device::Cpu)).unwrap();
     let class = Some(Classes::Labels(&[0, 1]));
-    let input = Input { x: &x, label: &[0.1, 0.2], class, train: false };
+    let input = Input { x: &x, label: &[0.1, 0.2], class, train: None };
     let text = sentence(model.network.forward(input).unwrap_err());
     assert!(text.contains("has the shape [2, 3], expected [B, …] of the sample [2]"), "{text}");
     let text = sentence(model.save(folder.path()).unwrap_err());
@@ -226,7 +269,7 @@ fn a_perceptron_is_a_score_of_vectors() {
     let model = Model::fresh(config, Description::parse(PLANE).unwrap(), 1).unwrap();
     let x = Tensor::f_from_slice(&[0.3_f32, -1.0, 2.0, 0.5]).unwrap().f_reshape([2, 2]).unwrap();
     let class = Some(Classes::Labels(&[0, 2]));
-    let input = |x| Input { x, label: &[0.1, 0.2], class, train: false };
+    let input = |x| Input { x, label: &[0.1, 0.2], class, train: None };
     assert_eq!(numbers(&model.network.forward(input(&x)).unwrap()), [0.0; 4]);
     assert_eq!(model.network.classes(), Some(3));
     let flat = x.f_reshape([1, 4]).unwrap();

@@ -77,7 +77,7 @@ fn networks_refuse_what_they_do_not_take() {
     for (path, model) in networks() {
         let name = path.display();
         let forward = |x: &Tensor, label: &[f64], class| {
-            model.network.forward(Input { x, label, class, train: false })
+            model.network.forward(Input { x, label, class, train: None })
         };
         let zero = [0, 0];
         let class = model.network.classes().map(|_| Classes::Labels(&zero[..]));

@@ -94,7 +94,7 @@ fn compare_in(case: &Path, model: &Model, tolerance: f64) -> Result<Result<Strin
         (None, vectors) => vectors.as_ref().map(Classes::Vectors),
     };
     let forward =
-        |x: &Tensor| model.network.forward(Input { x, label: &label, class, train: false });
+        |x: &Tensor| model.network.forward(Input { x, label: &label, class, train: None });
     let kind = model.network.kind();
     let x = tensor("sample", kind)?;
     let plain = models::tch::no_grad(|| forward(&x))?;

@@ -6,7 +6,7 @@
 //! CPU with as many threads.
 //!
 //! * [`config`]: the TOML file; [`rate`]: the step size;
-//! * [`examples`]: the data; [`batches`]: what step k sees; [`prefetch`]: batches made ahead by other threads;
+//! * [`examples`]: the data, [`augment`]: what may be done to it; [`batches`]: what step k sees; [`prefetch`]: batches made ahead by other threads;
 //! * [`objective`]: the loss; [`step`]: its gradient and what it moves;
 //! * [`state`]: what is saved; [`checkpoint`]: how;
 //! * [`validation`]: the bound on held-out data that chooses the model; [`post_hoc`]: averages of other widths;
@@ -14,6 +14,7 @@
 
 #![expect(clippy::cast_possible_wrap, reason = "sizes of tensors are far below 2^63")]
 
+pub mod augment;
 pub mod batches;
 pub mod checkpoint;
 pub mod config;

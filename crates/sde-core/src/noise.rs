@@ -10,7 +10,7 @@ pub use brownian::BrownianPath;
 
 use crate::error::{Result, check_size};
 use crate::state::State;
-use rand::SeedableRng;
+use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal, StandardUniform};
 
@@ -71,6 +71,11 @@ impl Noise {
     pub fn uniform(&self, sample: u64, step: u32, out: &mut [f64]) {
         let mut rng = self.rng(sample, step);
         out.iter_mut().for_each(|u| *u = StandardUniform.sample(&mut rng));
+    }
+
+    /// 64 random bits of (sample, step), to key other generators by.
+    pub fn word(&self, sample: u64, step: u32) -> u64 {
+        self.rng(sample, step).next_u64()
     }
 
     /// Fills row i of a batch with the N(0, 1) numbers of (`samples[i]`, step).

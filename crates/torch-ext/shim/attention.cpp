@@ -22,29 +22,8 @@ namespace {
 using shim::guarded;
 using shim::parallel;
 
-void attend_any(const Head& head, float* s, float* out, float* l) { attend_all(head, s, out, l); }
-void pull_any(const Head& head, float* s, float* e, const Gradient& to) { pull_all(head, s, e, to); }
-auto* attend_here = attend_any;
-auto* pull_here = pull_any;
-
-#ifdef FOR_CPU
-FOR_CPU("avx2,fma") void attend_avx2(const Head& head, float* s, float* out, float* l) { attend_all(head, s, out, l); }
-FOR_CPU("avx2,fma") void pull_avx2(const Head& head, float* s, float* e, const Gradient& to) { pull_all(head, s, e, to); }
-#define AVX512 "avx512f,avx512bw,avx512dq,avx512vl,fma,prefer-vector-width=512"
-FOR_CPU(AVX512) void attend_avx512(const Head& head, float* s, float* out, float* l) { attend_all(head, s, out, l); }
-FOR_CPU(AVX512) void pull_avx512(const Head& head, float* s, float* e, const Gradient& to) { pull_all(head, s, e, to); }
-
-__attribute__((constructor)) void choose() {
-  __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl")) {
-    attend_here = attend_avx512;
-    pull_here = pull_avx512;
-  } else if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
-    attend_here = attend_avx2;
-    pull_here = pull_avx2;
-  }
-}
-#endif
+COMPILED(attend, (const Head& head, float* s, float* out, float* l), (head, s, out, l))
+COMPILED(pull, (const Head& head, float* s, float* e, const Gradient& to), (head, s, e, to))
 
 // One head of a tensor [B, heads, tokens, d] of any strides.
 struct Part {

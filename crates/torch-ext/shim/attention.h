@@ -1,55 +1,13 @@
 // The arithmetic of attention for one head, see attention.cpp; compiled there for each kind of processor.
 #pragma once
 
-#include <cmath>
-#include <cstdint>
-#include <cstring>
+#include "floats.h"
 
-#if defined(__x86_64__) && defined(__GNUC__)
-#define FOR_CPU(isa) __attribute__((target(isa)))
-#define INLINE inline __attribute__((always_inline))
-#else
-#define INLINE inline
-#endif
+#include <cmath>
 
 namespace {
 
-constexpr int64_t WIDE = 16;   // floats that are worked on together
-constexpr int64_t QUERIES = 4; // queries that share a reading of keys and values
-
-// Vectors of GCC and Clang, which become what the instructions at hand have.
-typedef float Floats __attribute__((vector_size(4 * WIDE)));
-typedef int32_t Ints __attribute__((vector_size(4 * WIDE)));
-
-INLINE Floats load(const float* from) {
-  Floats x;
-  std::memcpy(&x, from, sizeof x);
-  return x;
-}
-INLINE void store(float* to, Floats x) { std::memcpy(to, &x, sizeof x); }
-INLINE float sum_of(Floats x) {
-  float sum = 0.0f;
-  for (int64_t i = 0; i < WIDE; i++) sum += x[i];
-  return sum;
-}
-
-// 2^y for y <= 0, to about 1e-7 of it, and 0 below 2^-126; a NaN stays.
-INLINE Floats exp2_of(Floats exact) {
-  const Floats least = Floats{} - 126.0f;
-  const Floats y = exact < least ? least : exact;
-  const float whole = 12582912.0f; // 1.5 2^23: what is added to it is rounded to an integer
-  const Floats n = (y + whole) - whole, f = y - n;
-  Floats p = f * 1.5403530e-4f + 1.3333558e-3f;
-  p = p * f + 9.6181291e-3f;
-  p = p * f + 5.5504109e-2f;
-  p = p * f + 2.4022651e-1f;
-  p = p * f + 6.9314718e-1f;
-  p = p * f + 1.0f;
-  const Ints bits = (__builtin_convertvector(n, Ints) + 127) << 23;
-  Floats power;
-  std::memcpy(&power, &bits, sizeof power);
-  return exact < least ? Floats{} : p * power;
-}
+constexpr int64_t QUERIES = 4;  // queries that share a reading of keys and values
 
 // One head: `n` queries, `m` keys, d numbers each. Keys and values are [d][wide], zero from m on.
 struct Head {

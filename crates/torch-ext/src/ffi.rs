@@ -34,6 +34,26 @@ unsafe extern "C" {
         k: *const c_void,
         v: *const c_void,
     ) -> c_int;
+    fn torch_ext_group_norm(
+        out: *mut *mut c_void,
+        x: *const c_void,
+        before: *const c_void,
+        after: *const c_void,
+        weight: *const c_void,
+        bias: *const c_void,
+        groups: i64,
+        eps: c_double,
+        silu: c_int,
+    ) -> c_int;
+    fn torch_ext_dropout(
+        out: *mut *mut c_void,
+        x: *const c_void,
+        p: c_double,
+        keys: *const u64,
+        n: usize,
+    ) -> c_int;
+    #[cfg(test)]
+    fn torch_ext_threefry(k0: u32, k1: u32, first: u32, second: u32, out: *mut u32);
     fn torch_ext_set_tf32(allow: c_int) -> c_int;
     fn torch_ext_set_deterministic(on: c_int) -> c_int;
     fn torch_ext_autocast(on: c_int, before: *mut c_int) -> c_int;
@@ -171,6 +191,43 @@ pub(crate) fn attention(q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
     checked(unsafe { torch_ext_attention(&raw mut out, pointer(q), pointer(k), pointer(v)) })?;
     // SAFETY: the status was 0.
     Ok(unsafe { owned(out) })
+}
+
+/// Group norm with what stands around it; the shim looks at kinds and shapes.
+pub(crate) fn group_norm(
+    x: &Tensor,
+    (before, after): (Option<&Tensor>, Option<&Tensor>),
+    (weight, bias): (&Tensor, &Tensor),
+    (groups, eps, silu): (i64, f64, bool),
+) -> Result<Tensor> {
+    let mut out = std::ptr::null_mut();
+    let (x, weight, bias) = (pointer(x), pointer(weight), pointer(bias));
+    let [before, after] = [before, after].map(|t| t.map_or(std::ptr::null(), pointer));
+    let silu = silu.into();
+    // SAFETY: the tensors live through the call, null stands for none, and `out` is written where the status is 0.
+    checked(unsafe {
+        torch_ext_group_norm(&raw mut out, x, before, after, weight, bias, groups, eps, silu)
+    })?;
+    // SAFETY: the status was 0.
+    Ok(unsafe { owned(out) })
+}
+
+/// Dropout by one key for each row; the shim looks at kinds and shapes.
+pub(crate) fn dropout(x: &Tensor, p: f64, keys: &[u64]) -> Result<Tensor> {
+    let mut out = std::ptr::null_mut();
+    // SAFETY: x and the keys live through the call, which copies them; `out` is written where the status is 0.
+    checked(unsafe { torch_ext_dropout(&raw mut out, pointer(x), p, keys.as_ptr(), keys.len()) })?;
+    // SAFETY: the status was 0.
+    Ok(unsafe { owned(out) })
+}
+
+/// Sixteen first words and sixteen second ones.
+#[cfg(test)]
+pub(crate) fn threefry(key: [u32; 2], counter: [u32; 2]) -> [u32; 32] {
+    let mut out = [0; 32];
+    // SAFETY: writes 32 numbers.
+    unsafe { torch_ext_threefry(key[0], key[1], counter[0], counter[1], out.as_mut_ptr()) };
+    out
 }
 
 pub(crate) fn set_tf32(allow: bool) -> Result<()> {

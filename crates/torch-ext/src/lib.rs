@@ -5,6 +5,8 @@
 //! * [`weights`]: safetensors files, mapped into memory and read without a second copy, written whole or not at all;
 //! * [`adamw`]: the fused optimiser, whose state is tensors that can be saved;
 //! * [`attention`](mod@attention): softmax attention of narrow heads, where libtorch is slow;
+//! * [`norm`]: group norm with embedding, scale, shift and `SiLU` in one pass;
+//! * [`dropout`](mod@dropout): dropout that is a function of keys;
 //! * [`packed`]: convolutions that keep their weights in the layout of oneDNN;
 //! * [`rows`]: sums over the rows of a batch, in one pass.
 //!
@@ -16,8 +18,10 @@
 
 pub mod adamw;
 pub mod attention;
+pub mod dropout;
 pub mod error;
 mod ffi;
+pub mod norm;
 pub mod packed;
 pub mod rows;
 pub mod runtime;

@@ -132,13 +132,6 @@ impl Drop for Bf16 {
     }
 }
 
-/// Seeds the generator that libtorch draws dropout from on the CPU and on every CUDA device. It is one for the whole
-/// process: seed it before each use that must be repeatable. Its seeds have 32 bits: libtorch's Mersenne twister ignores
-/// the others.
-pub fn seed_dropout(seed: u32) {
-    tch::manual_seed(seed.into());
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -66,8 +66,13 @@ impl Heads {
     /// `[B, C, H, W]` to the same, the pixels being the tokens.
     pub(crate) fn pixels(&self, x: &Tensor) -> Result<Tensor> {
         let [b, c, h, w] = sizes(x)?;
-        let y = self.tokens(&x.f_reshape([b, c, h * w])?.f_transpose(1, 2)?)?;
-        Ok(y.f_transpose(1, 2)?.f_reshape([b, c, h, w])?)
+        if x.is_contiguous() {
+            let y = self.tokens(&x.f_reshape([b, c, h * w])?.f_transpose(1, 2)?)?;
+            return Ok(y.f_transpose(1, 2)?.f_reshape([b, c, h, w])?);
+        }
+        // channels last: a pixel is a token in memory already
+        let y = self.tokens(&x.f_permute([0, 2, 3, 1])?.f_reshape([b, h * w, c])?)?;
+        Ok(y.f_reshape([b, h, w, c])?.f_permute([0, 3, 1, 2])?)
     }
 }
 

@@ -11,16 +11,17 @@
 use tch::Tensor;
 
 use super::fir::Fir;
-use super::{Activation, Conv, Linear, Norm, averaged, beside_pixels, divided, dropped, nearest};
+use super::{Activation, Conv, Dropout, Entry, Linear, Norm, averaged, divided, nearest};
 use crate::error::Result;
+use crate::network::Training;
 use crate::parameters::Builder;
 
-/// What changes during one pass: the embedding, and whether dropout drops.
+/// What changes from one pass to the next.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pass<'a> {
     /// `[B, T]`, not activated.
     pub(crate) embedding: &'a Tensor,
-    pub(crate) train: bool,
+    pub(crate) train: Option<Training<'a>>,
 }
 
 /// R.
@@ -86,6 +87,7 @@ pub(crate) struct Resnet {
     norm2: Norm,
     conv2: Conv,
     shortcut: Option<Conv>,
+    dropout: Dropout,
     kind: Kind,
     resample: Resample,
 }
@@ -104,10 +106,11 @@ impl Resnet {
         Ok(Self {
             norm1: Norm::new(b, &norm1, cin, kind.groups.0, kind.eps)?,
             conv1: Conv::new(b, &conv1, (cin, cout), 3)?,
-            time: Linear::new(b, &time, kind.embedding, vectors * cout)?,
+            time: b.precisely(|b| Linear::new(b, &time, kind.embedding, vectors * cout))?,
             norm2: Norm::new(b, &norm2, cout, kind.groups.1, kind.eps)?,
             conv2: Conv::new(b, &conv2, (cout, cout), 3)?,
             shortcut,
+            dropout: Dropout::new(place, kind.dropout),
             kind,
             resample: Resample::Keep,
         })
@@ -119,19 +122,13 @@ impl Resnet {
     }
 
     pub(crate) fn forward(&self, x: &Tensor, pass: Pass<'_>) -> Result<Tensor> {
-        let act = |x: &Tensor| self.kind.activation.forward(x);
-        let h = self.resample.forward(&act(&self.norm1.forward(x)?)?)?;
+        let act = self.kind.activation;
+        let h = self.resample.forward(&self.norm1.activated(x, act)?)?;
         let x = &self.resample.forward(x)?;
-        let h = self.conv1.forward(&h)?;
-        let e = beside_pixels(&self.time.forward(&act(pass.embedding)?)?)?;
-        let h = if self.kind.scale_shift {
-            let halves = e.f_chunk(2, 1)?;
-            let h = self.norm2.forward(&h)?;
-            h.f_addcmul(&h, &halves[0])?.f_add(&halves[1])?
-        } else {
-            self.norm2.forward(&h.f_add(&e)?)?
-        };
-        let h = dropped(act(&h)?, self.kind.dropout, pass.train)?;
+        let e = &self.time.forward(&act.forward(pass.embedding)?)?;
+        let entry = if self.kind.scale_shift { Entry::After(e) } else { Entry::Before(e) };
+        let h = self.norm2.beside(&self.conv1.forward(&h)?, entry, Some(act))?;
+        let h = self.dropout.forward(h, pass.train)?;
         let beside = match &self.shortcut {
             Some(shortcut) => &shortcut.forward(x)?,
             None => x,

@@ -1,9 +1,9 @@
 //! Attention of queries to keys, in a form that can be differentiated as often as is needed.
 //!
-//! Fused kernels, [`torch_ext::attention`] of narrow heads and libtorch's of others, are fast and have a first derivative, but
-//! no second: "derivative for
-//! `_scaled_dot_product_flash_attention_for_cpu_backward` is not implemented". As gradients are, second derivatives are a mode
-//! of the thread, which [`twice_differentiable`] holds; meanwhile attention is made of products and a softmax.
+//! Fused kernels, those of [`torch_ext::attention`] and [`torch_ext::norm`] and libtorch's attention, are fast and have a first
+//! derivative, but no second: "derivative for `_scaled_dot_product_flash_attention_for_cpu_backward` is not implemented". As
+//! gradients are, second derivatives are a mode of the thread, which [`twice_differentiable`] holds; meanwhile attention is
+//! made of products and a softmax, and a norm of libtorch's operators.
 
 use std::cell::Cell;
 
@@ -31,9 +31,14 @@ impl Drop for Twice {
     }
 }
 
+/// Whether second derivatives exist here.
+pub(crate) fn is_twice_differentiable() -> bool {
+    TWICE.get()
+}
+
 /// `softmax(q kᵀ/√d) v`, all `[B, heads, tokens, d]`.
 pub(crate) fn attend(q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
-    if !TWICE.get() {
+    if !is_twice_differentiable() {
         if attention::suits(q, k) {
             return Ok(attention::attention(q, k, v)?);
         }

@@ -63,6 +63,7 @@ impl At {
     fn rows(&self, part: Range<usize>) -> Result<Self> {
         Ok(Self {
             labels: self.labels[part.clone()].to_vec(),
+            keys: self.keys.as_ref().map(|keys| keys[part.clone()].to_vec()),
             coefficients: self.coefficients[part.clone()].to_vec(),
             scale: self.scale.as_ref().map(|scale| rows(scale, part)).transpose()?,
         })

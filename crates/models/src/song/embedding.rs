@@ -1,8 +1,10 @@
 //! The embedding of time and class.
 //!
 //! ```text
-//! e = W₂ SiLU(W₁ (waves(t) + W_c c√n)) (+ W_c c),     c = one of n classes as a vector of zeros and a one, or of zeros
+//! e = W₂ SiLU(W₁ (waves(t) + W_c c√n + W_a a)) (+ W_c c)
 //! ```
+//!
+//! c is one of n classes as a vector of zeros and a one, or of zeros; a is what was done to an image in training.
 
 use tch::Tensor;
 
@@ -31,8 +33,7 @@ pub(super) struct Embedding {
     first: Linear,
     second: Linear,
     class: Option<Linear>,
-    /// Read, and not used: it belongs to the augmentation of training.
-    _augment: Option<Linear>,
+    augment: Option<Linear>,
     family: Family,
     labels: i64,
 }
@@ -74,7 +75,7 @@ impl Embedding {
             frequencies,
             cosine_first,
             class,
-            _augment: augment.transpose()?,
+            augment: augment.transpose()?,
             first: Linear::new(b, &first, d, width)?,
             second: Linear::new(b, &second, width, width)?,
             family: plan.family,
@@ -100,6 +101,11 @@ impl Embedding {
         let class = self.class_vector(input)?;
         let vector = match (&class, self.family) {
             (Some(class), Family::Song) => vector.f_add(class)?,
+            _ => vector,
+        };
+        let width = self.augment.as_ref().map_or(0, Linear::inputs);
+        let vector = match (&self.augment, input.augmentation(width)?) {
+            (Some(map), Some(done)) => vector.f_add(&map.forward(&done)?)?,
             _ => vector,
         };
         let e = self.second.forward(&self.first.forward(&vector)?.f_silu()?)?;

@@ -83,7 +83,7 @@ pub(crate) struct Plan {
     pub(crate) embedding: (i64, i64),
     /// Classes, for which there is one more that stands for none.
     pub(crate) labels: i64,
-    /// Width of the augmentation's labels, which are not used here.
+    /// Numbers that say what was done to an image in training.
     pub(crate) augment: i64,
     pub(crate) division: Division,
     /// Of the label, before the network sees it.

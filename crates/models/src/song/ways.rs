@@ -6,7 +6,7 @@ use super::plan::Image;
 use crate::error::Result;
 use crate::layers::fir::Fir;
 use crate::layers::resnet::{Pass, Resample, Resnet};
-use crate::layers::{Conv, Flow, Heads, Norm, Packed, divided};
+use crate::layers::{Activation, Conv, Flow, Heads, Norm, Packed, divided};
 
 /// Attention over pixels as one of the families stores it.
 #[derive(Debug)]
@@ -147,7 +147,7 @@ impl Exit {
             _ => None,
         };
         let more = match &self.more {
-            Some((norm, conv)) => Some(conv.forward(&norm.forward(&flow.h)?.f_silu()?)?),
+            Some((norm, conv)) => Some(conv.forward(&norm.activated(&flow.h, Activation::Silu)?)?),
             None => None,
         };
         flow.image = match (image, more) {

@@ -13,7 +13,7 @@ use super::config::{BlockType, UNetConfig};
 use crate::error::Result;
 use crate::layers::fir::Fir;
 use crate::layers::resnet::{Kind, Pass, Resample, Resnet, Shortcut};
-use crate::layers::{Conv, Flow, Norm, nearest, quarter_groups};
+use crate::layers::{Activation, Conv, Flow, Norm, nearest, quarter_groups};
 use crate::parameters::Builder;
 
 /// Channels of the second image, fixed by the format.
@@ -140,7 +140,8 @@ impl Joint {
             Self::Skip { filter, rest } => {
                 flow.image = flow.image.as_ref().map(|image| filter.up(image)).transpose()?;
                 if let Some(rest) = rest {
-                    let more = rest.conv.forward(&rest.norm.forward(&flow.h)?.f_silu()?)?;
+                    let more =
+                        rest.conv.forward(&rest.norm.activated(&flow.h, Activation::Silu)?)?;
                     flow.image = Some(match &flow.image {
                         Some(image) => image.f_add(&more)?,
                         None => more,

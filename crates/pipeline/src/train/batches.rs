@@ -10,30 +10,22 @@
 use std::ops::Range;
 
 use models::Description;
-use ndarray::{Array2, Axis};
+use ndarray::{Array2, ArrayViewMut1, Axis};
 use score_match::perturb;
 use score_match::residual::target;
 use score_match::times::{Times, strata};
 use sde_core::{Noise, Prediction, Purpose, Sde};
 
+use super::augment::Transform;
 use super::config::TrainConfig;
 use super::error::Result;
 use super::examples::Examples;
 
-/// Steps of the keyed noise: what a draw is for. `examples` has the others.
+/// Steps of the keyed noise: what a draw is for. `examples` and `augment` have the others.
 const TIMES: u32 = 2;
 const ORDER: u32 = 3;
 const DROPOUT: u32 = 4;
 const CLASS: u32 = 6;
-
-/// The seed of the dropout of step k.
-pub fn dropout_seed(seed: u64, k: u64) -> u32 {
-    let mut u = [0.0];
-    Noise::new(seed, Purpose::Training).uniform(k, DROPOUT, &mut u);
-    #[expect(clippy::cast_sign_loss, reason = "from 0 to below 2³²")]
-    let seed = (u[0] * (f64::from(u32::MAX) + 1.0)) as u32; // truncation keeps it below 2³²
-    seed
-}
 
 /// A batch as the loss takes it; entry or row i of each field belongs to sample i.
 #[derive(Clone, Debug)]
@@ -52,6 +44,10 @@ pub struct Drawn {
     pub weight: Vec<f64>,
     /// λ.
     pub log_snr: Vec<f64>,
+    /// The key of what dropout drops.
+    pub keys: Vec<u64>,
+    /// What was done to each image, [`LABEL`] numbers a sample.
+    pub augmented: Option<Vec<f64>>,
 }
 
 impl Drawn {
@@ -110,14 +106,32 @@ impl<'a> Batches<'a> {
         let samples: Vec<u64> = (first..first + n as u64).collect();
         let rows = self.rows(&samples);
         let (t, weight) = self.times(n, k)?;
-        let x0 = self.examples.points(&self.noise, &rows, &samples)?;
+        let mut x0 = self.examples.points(&self.noise, &rows, &samples)?;
+        let augmented = self.augment(&mut x0, &samples);
         let eps = self.examples.noise(&self.noise, &samples);
         let (input, target) = self.seen(&x0, &eps, &t)?;
         let process = &self.description.process;
         let label = t.iter().map(|&t| self.description.label.at(process, t)).collect();
         let log_snr = t.iter().map(|&t| process.log_snr(t)).collect();
         let class = self.classes(&rows, &samples);
-        Ok(Drawn { rows, input, target, label, class, weight, log_snr })
+        let keys = samples.iter().map(|&i| self.noise.word(i, DROPOUT)).collect();
+        Ok(Drawn { rows, input, target, label, class, weight, log_snr, keys, augmented })
+    }
+
+    /// Does to the images what the network is told of.
+    fn augment(&self, x0: &mut Array2<f64>, samples: &[u64]) -> Option<Vec<f64>> {
+        let p = self.config.data.augment;
+        let &[_, height, width] = self.examples.shape() else { return None };
+        let side = |n: i64| usize::try_from(n).unwrap_or(0);
+        let size = (side(height), side(width));
+        let one = |(mut image, &sample): (ArrayViewMut1<'_, f64>, &u64)| {
+            let transform = Transform::draw(&self.noise, sample, p, size);
+            if let Some(image) = image.as_slice_mut() {
+                transform.apply(image, size); // always: rows are whole
+            }
+            transform.label
+        };
+        (p > 0.0).then(|| x0.outer_iter_mut().zip(samples).flat_map(one).collect())
     }
 
     /// Times in strata of their law, and the weights of the squared errors there.
@@ -197,13 +211,16 @@ fn order(noise: &Noise, len: usize, e: u64) -> Vec<usize> {
 mod tests {
     use super::*;
 
-    /// Equal seeds would drop the same units at every step, and train a part of the network only.
+    /// Equal keys would drop the same units at every step, and train a part of the network only.
     #[test]
-    fn every_step_drops_other_units() {
-        let seeds = |seed| (1..=2000).map(move |k| dropout_seed(seed, k));
-        let distinct: std::collections::HashSet<u32> = seeds(0).chain(seeds(1)).collect();
-        assert!(distinct.len() > 3990, "{}", distinct.len());
-        assert_eq!(dropout_seed(7, 9), dropout_seed(7, 9));
+    fn every_sample_of_every_step_drops_other_units() {
+        let keys = |seed| {
+            let noise = Noise::new(seed, Purpose::Training);
+            (0..2000).map(move |sample| noise.word(sample, DROPOUT))
+        };
+        let distinct: std::collections::HashSet<u64> = keys(0).chain(keys(1)).collect();
+        assert_eq!(distinct.len(), 4000);
+        assert!(keys(7).eq(keys(7)));
     }
 
     #[test]

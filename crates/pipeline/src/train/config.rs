@@ -83,6 +83,9 @@ pub struct DataConfig {
     /// Mirrors half of the images that a step sees, left to right.
     #[serde(default, skip_serializing_if = "is_false")]
     pub flip: bool,
+    /// EDM's augmentation that the network is told of, each part of it with this probability.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub augment: f64,
     /// Reads images when a step needs them, so that memory does not grow with their number.
     #[serde(default, skip_serializing_if = "is_false")]
     pub stream: bool,
@@ -335,6 +338,15 @@ impl TrainConfig {
             Architecture::DhariwalUNet(network) => Some(network.label_dim + 1).filter(|&n| n > 1),
             Architecture::DiT(network) => Some(network.num_classes + 1).filter(|&n| n > 1),
             Architecture::Mlp(network) => network.classes,
+        }
+    }
+
+    /// Numbers that tell the network what was done to an image.
+    pub(super) fn augment_dim(&self) -> i64 {
+        match &self.network {
+            Architecture::SongUNet(network) => network.augment_dim,
+            Architecture::DhariwalUNet(network) => network.augment_dim,
+            _ => 0,
         }
     }
 

@@ -11,9 +11,10 @@
 use std::ops::Range;
 
 use models::Network;
-use models::network::{Classes, Input};
+use models::network::{Classes, Input, Training};
 use models::tch::{Kind, Tensor};
 
+use super::augment::LABEL;
 use super::batches::Drawn;
 use super::error::Result;
 
@@ -49,7 +50,10 @@ pub fn loss(
     let (x, y) = (tensor(&batch.input)?, tensor(&batch.target)?);
     let class = batch.class.as_ref().map(|class| Classes::Labels(&class[part.clone()]));
     let label = &batch.label[part.clone()];
-    let output = network.forward(Input { x: &x, label, class, train: true })?;
+    let augmented =
+        batch.augmented.as_ref().map(|done| &done[part.start * LABEL..part.end * LABEL]);
+    let train = Some(Training { keys: &batch.keys[part.clone()], augmented });
+    let output = network.forward(Input { x: &x, label, class, train })?;
     if output.size() != size {
         let (found, expected) = (output.size(), format!("{size:?}, that of the data"));
         return Err(models::Error::Shape { what: "the network's output", found, expected }.into());

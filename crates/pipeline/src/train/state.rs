@@ -86,7 +86,7 @@ impl Run {
         states.forget_after(step)?;
         snapshots.forget_after(step)?;
         let (parameters, learned) = weights(config, &layout, saved.as_ref())?;
-        let network = parameters.connect(|b| architecture.build(b))?;
+        let network = parameters.connect_channels_last(|b| architecture.build(b))?;
         let averages = averages(config, &parameters, saved.as_ref())?;
         let optimiser = optimiser(config, &parameters, learned.as_ref(), saved.as_ref())?;
         // a bound under another configuration is no measure
@@ -121,7 +121,7 @@ impl Run {
     /// # Errors
     /// A weight that is not there.
     pub fn with(&self, parameters: &Parameters) -> Result<Box<dyn Network>> {
-        Ok(parameters.connect(|b| self.architecture.build(b))?)
+        Ok(parameters.connect_channels_last(|b| self.architecture.build(b))?)
     }
 
     /// Power averages that were saved on the way: `(step, tensors)`.

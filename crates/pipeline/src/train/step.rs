@@ -1,9 +1,9 @@
 //! One step of the optimiser: the gradient of a batch, part by part, cut to a norm, and what it moves.
 
 use models::tch::{Kind, Tensor};
-use models::torch_ext::runtime::{Bf16, seed_dropout};
+use models::torch_ext::runtime::Bf16;
 
-use super::batches::{Drawn, dropout_seed};
+use super::batches::Drawn;
 use super::config::{Dtype, Optimiser, TrainConfig};
 use super::error::{Result, TrainError};
 use super::objective::loss;
@@ -24,7 +24,6 @@ pub struct Stepped {
 /// A loss or gradient that is not finite; the weights and moments are then those before the step.
 pub fn step(config: &TrainConfig, run: &mut Run, batch: &Drawn) -> Result<Stepped> {
     let k = run.step + 1;
-    seed_dropout(dropout_seed(config.seed, k));
     let (value, mut gradients) = gradients(config, run, batch)?;
     let norm = clip(&mut gradients, config.training.clip)?;
     if !(value.is_finite() && norm.is_finite()) {

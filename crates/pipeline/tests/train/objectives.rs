@@ -4,6 +4,7 @@ use std::fs;
 
 use pipeline::models::tch::{Kind, Tensor};
 use pipeline::models::{Batch, Description, NetworkScore};
+use pipeline::train::augment::LABEL;
 use pipeline::train::batches::{Batches, Drawn};
 use pipeline::train::examples::Examples;
 use pipeline::train::objective::loss;
@@ -237,6 +238,11 @@ fn parts_of_a_batch_are_the_batch_and_optimisers_differ_by_their_decay() {
     let whole = after(3, &[]);
     let parts = after(3, &["training.accumulate=4"]);
     assert!(apart(&whole, &parts) < 3e-6, "{}", apart(&whole, &parts));
+    // what drops belongs to the sample, and not to its place in a part
+    let dropped = after(3, &["network.dropout=0.3"]);
+    let parts = after(3, &["network.dropout=0.3", "training.accumulate=4"]);
+    assert!(apart(&dropped, &parts) < 3e-6, "{}", apart(&dropped, &parts));
+    assert!(apart(&dropped, &whole) > 1e-4, "{}", apart(&dropped, &whole));
     assert_eq!(whole, after(3, &["training.optimiser=adam"]));
     let decay = ["training.weight_decay=0.1", "training.optimiser=adam"];
     let [adam, adamw] = [after(3, &decay), after(3, &decay[..1])];
@@ -293,6 +299,44 @@ fn some_labels_are_hidden_and_half_of_the_images_turned() {
         count += f64::from(u8::from(mirrored));
     }
     assert!((count - 200.0).abs() < 4.0 * 10.0, "{count}");
+}
+
+/// The network is told what was done, and learns what to make of it.
+#[test]
+fn augmented_images_come_with_what_was_done_to_them() {
+    let network = "network={_class_name='DhariwalUNet',img_resolution=8,in_channels=1,\
+        out_channels=1,augment_dim=9,model_channels=8,channel_mult=[1],num_blocks=1,attn_resolutions=[]}";
+    let setup = setup(&set(&[network, "data.augment=0.3", "training.batch=200"]));
+    let drawn = setup.batch(1);
+    let labels = drawn.augmented.as_ref().unwrap();
+    assert_eq!(labels.len(), 200 * LABEL);
+    // those to which nothing was done are the digits, the others are not
+    let mut plain = setup.batch(1);
+    let bare = self::setup(&set(&[network, "training.batch=200"]));
+    let digits = bare.batch(1);
+    assert!(digits.augmented.is_none());
+    let image = |drawn: &Drawn, i: usize| drawn.input[64 * i..64 * (i + 1)].to_vec();
+    let mut untouched = 0;
+    for (i, label) in labels.chunks(LABEL).enumerate() {
+        let same = image(&drawn, i) == image(&digits, i);
+        assert_eq!(same, label.iter().all(|&x| x == 0.0), "{label:?}");
+        untouched += usize::from(same);
+    }
+    assert!((5..=70).contains(&untouched), "{untouched}"); // half of 0.7⁵ of 200 is 17
+    let mut run = setup.run();
+    let map = |run: &Run| {
+        let mut found =
+            run.parameters.iter().filter(|(name, _)| name.ends_with("map_augment.weight"));
+        Vec::<f32>::try_from(found.next().unwrap().1.flatten(0, -1)).unwrap()
+    };
+    let before = map(&run);
+    step(&setup.config, &mut run, &drawn).unwrap(); // the last layer begins at 0
+    step(&setup.config, &mut run, &drawn).unwrap();
+    assert!(apart(&before, &map(&run)) > 1e-6);
+    plain.augmented = None;
+    let shape = setup.examples.shape();
+    let value = |drawn| number(&loss(&*run.network, drawn, 0..200, shape, None).unwrap().value);
+    assert!((value(&drawn) - value(&plain)).abs() > 1e-9);
 }
 
 #[test]

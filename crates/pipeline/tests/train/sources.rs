@@ -117,6 +117,11 @@ fn classes_are_checked() {
             "num_class_embeds = 9",
             "data.train_labels: found 9, expected classes from 0 to 8",
         ),
+        (
+            "[model]",
+            "augment = 0.1\n[model]",
+            "data.augment: found 0.1, expected 0, or a SongUNet or DhariwalUNet with network.augment_dim = 9",
+        ),
         ("clip = 6.0", "clip = 6.0\nlabel_dropout = 0.1", "training.label_dropout: found 0.1"),
         (
             "clip = 6.0",

@@ -125,7 +125,7 @@ fn evaluations(
     let first = vec![0; batch];
     let class = model.network.classes().map(|_| Classes::Labels(&first));
     let forward =
-        |x: &Tensor| model.network.forward(Input { x, label: &label, class, train: false });
+        |x: &Tensor| model.network.forward(Input { x, label: &label, class, train: None });
     let wait = || session.wait();
     let eval = Times::of(repeat, || {
         let _y = no_grad(|| forward(&x))?;

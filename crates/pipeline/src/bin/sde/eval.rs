@@ -147,7 +147,7 @@ impl Arrays {
                 _ => vectors.as_ref().map(Classes::Vectors),
             };
             let forward =
-                |x: &Tensor| model.network.forward(Input { x, label, class, train: false });
+                |x: &Tensor| model.network.forward(Input { x, label, class, train: None });
             let x = part(&self.sample)?;
             let output = if let Some(u) = cotangent {
                 let (output, product) = vjp(forward, &x, &part(u)?)?;

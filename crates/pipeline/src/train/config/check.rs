@@ -3,6 +3,7 @@
 use models::Architecture;
 
 use super::{Averages, TrainConfig};
+use crate::train::augment::LABEL;
 use crate::train::error::{Result, TrainError};
 
 /// An entry that cannot be used.
@@ -36,6 +37,7 @@ impl TrainConfig {
     fn check_parts(&self) -> Result<()> {
         let t = &self.training;
         let parts = [
+            ("data.augment", self.data.augment),
             ("training.betas", t.betas.0),
             ("training.betas", t.betas.1),
             ("training.weight_decay", t.weight_decay),
@@ -72,6 +74,12 @@ impl TrainConfig {
         if !t.batch.is_multiple_of(t.accumulate) {
             let expected = format!("a divisor of training.batch = {}", t.batch);
             return Err(entry("training.accumulate", &t.accumulate, expected));
+        }
+        if self.data.augment > 0.0 && self.augment_dim() != LABEL as i64 {
+            let expected = format!(
+                "0, or a SongUNet or DhariwalUNet with network.augment_dim = {LABEL}: the network has to be told"
+            );
+            return Err(entry("data.augment", &self.data.augment, expected));
         }
         if t.label_dropout > 0.0 && self.class_rows().is_none_or(|n| n < 2) {
             let expected =

@@ -26,6 +26,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .file("shim/attention.cpp")
         .file("shim/norm.cpp")
         .file("shim/dropout.cpp")
+        .file("shim/checkpoint.cpp")
         .flag_if_supported("-Wno-psabi") // vectors are handed to nobody outside a file
         .cargo_metadata(false)
         .compile("torch_ext");

@@ -42,6 +42,15 @@ pub(crate) struct Conv {
     packed: Option<PackedConvolution>,
 }
 
+/// The same weights, without a packed copy of them.
+impl Clone for Conv {
+    fn clone(&self) -> Self {
+        let &Self { ref weight, ref bias, stride, padding, matrix, .. } = self;
+        let (weight, bias) = (weight.shallow_clone(), bias.shallow_clone());
+        Self { weight, bias, stride, padding, matrix, packed: None }
+    }
+}
+
 impl Conv {
     pub(crate) fn new(
         b: &mut Builder<'_>,
@@ -112,6 +121,13 @@ pub(crate) struct Linear {
     matrix: bool,
 }
 
+impl Clone for Linear {
+    fn clone(&self) -> Self {
+        let bias = self.bias.as_ref().map(Tensor::shallow_clone);
+        Self { weight: self.weight.shallow_clone(), bias, matrix: self.matrix }
+    }
+}
+
 impl Linear {
     pub(crate) fn new(b: &mut Builder<'_>, name: &str, cin: i64, cout: i64) -> Result<Self> {
         Self::begin(b, name, (cin, cout), bound(cin))
@@ -165,6 +181,13 @@ pub(crate) struct Norm {
     bias: Tensor,
     groups: i64,
     eps: f64,
+}
+
+impl Clone for Norm {
+    fn clone(&self) -> Self {
+        let &Self { ref weight, ref bias, groups, eps } = self;
+        Self { weight: weight.shallow_clone(), bias: bias.shallow_clone(), groups, eps }
+    }
 }
 
 impl Norm {

@@ -52,6 +52,16 @@ pub struct Training<'a> {
     pub keys: &'a [u64],
     /// Of each row, one after another, the A numbers that say what was done to its image, for a network that can be told.
     pub augmented: Option<&'a [f64]>,
+    /// Whether the states inside of a U-Net's blocks are forgotten and made again on the way back (Chen et al. 2016): less
+    /// memory, one more pass forward. Gradients of weights are then those of `backward`, and not of `run_backward`.
+    pub checkpoint: bool,
+}
+
+impl<'a> Training<'a> {
+    /// With these keys of dropout, and nothing else that is special.
+    pub fn new(keys: &'a [u64]) -> Self {
+        Self { keys, augmented: None, checkpoint: false }
+    }
 }
 
 /// The class of each row, as the network takes it.

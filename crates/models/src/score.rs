@@ -275,7 +275,7 @@ impl<'a> NetworkScore<'a> {
 }
 
 fn training(keys: Option<&Vec<u64>>) -> Option<Training<'_>> {
-    keys.map(|keys| Training { keys, augmented: None })
+    keys.map(|keys| Training::new(keys))
 }
 
 impl Score<Batch> for NetworkScore<'_> {

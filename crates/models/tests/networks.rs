@@ -50,7 +50,7 @@ fn the_gradient_reaches_every_parameter_that_is_trained() {
         let classes: Option<Vec<i64>> = classes.map(|c| c.iter().map(|&k| k as i64).collect());
         let class = classes.as_deref().map(Classes::Labels);
         let keys: Vec<u64> = (0..label.len() as u64).collect();
-        let train = Some(Training { keys: &keys, augmented: None });
+        let train = Some(Training::new(&keys));
         let y = model.network.forward(Input { x: &x, label: &label, class, train }).unwrap();
         y.f_pow_tensor_scalar(4).unwrap().f_sum(None).unwrap().f_backward().unwrap();
         for (name, t) in model.parameters.iter() {
@@ -95,7 +95,7 @@ fn augmentation_is_told_to_networks_that_have_a_place_for_it() {
                  label = \"c-noise\"\nshape = [1, 8, 8]\nt_min = 0.01";
     let forward = |model: &Model, augmented: Option<&[f64]>| {
         let x = Tensor::f_ones([2, 1, 8, 8], (Kind::Float, Device::Cpu)).unwrap();
-        let train = Some(Training { keys: &[1, 2], augmented });
+        let train = Some(Training { augmented, ..Training::new(&[1, 2]) });
         model.network.forward(Input { x: &x, label: &[0.2, 0.9], class: None, train })
     };
     let rest = r#""img_resolution": 8, "in_channels": 1, "out_channels": 1, "model_channels": 8, "channel_mult": [1],
@@ -121,7 +121,7 @@ fn augmentation_is_told_to_networks_that_have_a_place_for_it() {
         assert!(said.contains("what was done to the images") && said.contains("[2, 3]"), "{said}");
         assert!(forward(&of(0), Some(&[0.0; 6])).is_err());
         let x = Tensor::f_ones([2, 1, 8, 8], (Kind::Float, Device::Cpu)).unwrap();
-        let train = Some(Training { keys: &[1], augmented: None });
+        let train = Some(Training::new(&[1]));
         let input = Input { x: &x, label: &[0.2, 0.9], class: None, train };
         let said = sentence(model.network.forward(input).unwrap_err());
         assert!(said.contains("the keys of dropout"), "{said}");

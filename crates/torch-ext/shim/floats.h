@@ -88,6 +88,13 @@ INLINE void store(T* to, int64_t n, Floats x) {
   std::memcpy(to, room, n * sizeof(T));
 }
 
+// The first n of a vector, and zeros.
+INLINE Floats first_of(Floats x, int64_t n) {
+  float room[WIDE];
+  store(room, x);
+  return load(room, n, Floats{});
+}
+
 INLINE float sum_of(Floats x) {
   float sum = 0.0f;
   for (int64_t i = 0; i < WIDE; i++) sum += x[i];

@@ -172,7 +172,7 @@ INLINE void pull_as(const Channels& l, const T* x, const T* g, const Entries& of
       const Floats gz = kept ? get(gx, at, k, Floats{}) : inner(d, get(g, at, k, Floats{}), factor, shift);
       const Floats v = gz * factor + along * d + rest;
       put(gx, at, k, v);
-      of_x.add(k == WIDE ? v : get(gx, at, k, Floats{}));
+      of_x.add(k == WIDE ? v : first_of(v, k));
     });
     l.sum_to(sums.x, i, of_x.total());
   }

@@ -52,6 +52,14 @@ unsafe extern "C" {
         keys: *const u64,
         n: usize,
     ) -> c_int;
+    fn torch_ext_checkpoint(
+        out: *mut *mut c_void,
+        work: *mut c_void,
+        call: Call,
+        drop: unsafe extern "C" fn(*mut c_void),
+        inputs: *const *const c_void,
+        n: usize,
+    ) -> c_int;
     #[cfg(test)]
     fn torch_ext_threefry(k0: u32, k1: u32, first: u32, second: u32, out: *mut u32);
     fn torch_ext_set_tf32(allow: c_int) -> c_int;
@@ -217,6 +225,88 @@ pub(crate) fn dropout(x: &Tensor, p: f64, keys: &[u64]) -> Result<Tensor> {
     let mut out = std::ptr::null_mut();
     // SAFETY: x and the keys live through the call, which copies them; `out` is written where the status is 0.
     checked(unsafe { torch_ext_dropout(&raw mut out, pointer(x), p, keys.as_ptr(), keys.len()) })?;
+    // SAFETY: the status was 0.
+    Ok(unsafe { owned(out) })
+}
+
+/// A function of tensors, or the text of its error.
+pub(crate) type Work = Box<dyn Fn(&[Tensor]) -> std::result::Result<Tensor, String> + Send>;
+
+/// How the shim calls it.
+type Call = unsafe extern "C" fn(
+    work: *mut c_void,
+    inputs: *const *mut c_void,
+    n: usize,
+    out: *mut *mut c_void,
+    message: *mut c_char,
+    room: usize,
+) -> c_int;
+
+/// Calls a [`Work`] behind a pointer: 0 and a tensor that is the caller's, or 1 and a message.
+///
+/// # Safety
+/// `work` points to a [`Work`], `inputs` to n tensors, `out` to a pointer and `message` to `room` bytes.
+unsafe extern "C" fn call_work(
+    work: *mut c_void,
+    inputs: *const *mut c_void,
+    n: usize,
+    out: *mut *mut c_void,
+    message: *mut c_char,
+    room: usize,
+) -> c_int {
+    // SAFETY: as the caller promises; the clones own references of their own.
+    let (work, inputs): (&Work, Vec<Tensor>) = unsafe {
+        let inputs = std::slice::from_raw_parts(inputs, n);
+        let cloned = inputs.iter().map(|&x| Tensor::clone_from_ptr(x.cast()));
+        (&*work.cast::<Work>(), cloned.collect())
+    };
+    let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(&inputs)));
+    let text = match done {
+        Ok(Ok(y)) => {
+            let mut y = std::mem::ManuallyDrop::new(y); // the shim deletes it
+            // SAFETY: as the caller promises.
+            unsafe { *out = y.as_mut_ptr().cast() };
+            return 0;
+        }
+        Ok(Err(text)) => text,
+        Err(_) => "the function of a checkpoint panicked".to_owned(),
+    };
+    let bytes = text.as_bytes();
+    let len = bytes.len().min(room.saturating_sub(1));
+    // SAFETY: `len` and the NUL fit into the room.
+    unsafe {
+        std::ptr::copy_nonoverlapping(bytes.as_ptr().cast(), message, len);
+        *message.add(len) = 0;
+    }
+    1
+}
+
+/// Lets go of a [`Work`].
+///
+/// # Safety
+/// `work` came from `Box::into_raw`, and nobody uses it any more.
+unsafe extern "C" fn drop_work(work: *mut c_void) {
+    // SAFETY: as the caller promises.
+    drop(unsafe { Box::from_raw(work.cast::<Work>()) });
+}
+
+/// A function that is done again on the way back. It may be let go of on another thread, so it is [`Send`].
+pub(crate) fn checkpoint(inputs: &[&Tensor], work: Work) -> Result<Tensor> {
+    let mut out = std::ptr::null_mut();
+    let inputs = pointers(inputs.iter().copied());
+    let work = Box::into_raw(Box::new(work)).cast();
+    // SAFETY: the tensors live through the call; the shim owns `work` from here on, calls it on one thread at a time and
+    // drops it once; `out` is written where the status is 0.
+    checked(unsafe {
+        torch_ext_checkpoint(
+            &raw mut out,
+            work,
+            call_work,
+            drop_work,
+            inputs.as_ptr(),
+            inputs.len(),
+        )
+    })?;
     // SAFETY: the status was 0.
     Ok(unsafe { owned(out) })
 }

@@ -7,6 +7,7 @@
 //! * [`attention`](mod@attention): softmax attention of narrow heads, where libtorch is slow;
 //! * [`norm`]: group norm with embedding, scale, shift and `SiLU` in one pass;
 //! * [`dropout`](mod@dropout): dropout that is a function of keys;
+//! * [`checkpoint`](mod@checkpoint): parts of a graph that are made again on the way back;
 //! * [`packed`]: convolutions that keep their weights in the layout of oneDNN;
 //! * [`rows`]: sums over the rows of a batch, in one pass.
 //!
@@ -18,6 +19,7 @@
 
 pub mod adamw;
 pub mod attention;
+pub mod checkpoint;
 pub mod dropout;
 pub mod error;
 mod ffi;

@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::parameters::Builder;
 
 /// `W_o softmax(q kᵀ/√d) v` with `heads` heads of equal width d.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Heads {
     q: Linear,
     k: Linear,
@@ -77,7 +77,7 @@ impl Heads {
 }
 
 /// The same with q, k and v from one 1×1 convolution, whose channels are (head, d, qkv) with the last running fastest.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Packed {
     qkv: Conv,
     out: Conv,

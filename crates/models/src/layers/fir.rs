@@ -20,6 +20,13 @@ pub(crate) struct Fir {
     padding: i64,
 }
 
+impl Clone for Fir {
+    fn clone(&self) -> Self {
+        let &Self { ref down, ref up, channels, padding } = self;
+        Self { down: down.shallow_clone(), up: up.shallow_clone(), channels, padding }
+    }
+}
+
 impl Fir {
     /// The filter k for `channels` channels in the arithmetic of the network.
     pub(crate) fn new(k: &[f64], channels: i64, place: Place) -> Result<Self> {

@@ -9,6 +9,7 @@
 //! Families of checkpoints differ in the names of these parts.
 
 use tch::Tensor;
+use torch_ext::checkpoint::checkpoint;
 
 use super::fir::Fir;
 use super::{Activation, Conv, Dropout, Entry, Linear, Norm, averaged, divided, nearest};
@@ -24,8 +25,28 @@ pub(crate) struct Pass<'a> {
     pub(crate) train: Option<Training<'a>>,
 }
 
+impl Pass<'_> {
+    /// A block's own pass, or one that is done again on the way back, with a copy of the block that shares its weights.
+    pub(crate) fn through<B: Clone + Send + 'static>(
+        self,
+        block: &B,
+        x: &Tensor,
+        forward: fn(&B, &Tensor, Pass<'_>) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        let Some(train) = self.train.filter(|train| train.checkpoint) else {
+            return forward(block, x, self);
+        };
+        let (block, keys) = (block.clone(), train.keys.to_vec());
+        let again = move |inputs: &[Tensor]| {
+            let pass = Pass { embedding: &inputs[1], train: Some(Training::new(&keys)) };
+            forward(&block, &inputs[0], pass)
+        };
+        Ok(checkpoint(&[x, self.embedding], again)?)
+    }
+}
+
 /// R.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Resample {
     Keep,
     Average,
@@ -79,7 +100,7 @@ pub(crate) struct Kind {
 }
 
 /// A `ResNet` block.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Resnet {
     norm1: Norm,
     conv1: Conv,

@@ -9,14 +9,14 @@ use crate::layers::resnet::{Pass, Resample, Resnet};
 use crate::layers::{Activation, Conv, Flow, Heads, Norm, Packed, divided};
 
 /// Attention over pixels as one of the families stores it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Attend {
     Matrices(Heads),
     Packed(Packed),
 }
 
 /// `y = (x + attention(GN x)) / s`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Attention {
     pub(super) norm: Norm,
     pub(super) attend: Attend,
@@ -35,7 +35,7 @@ impl Attention {
 }
 
 /// A block with its attention, where there is one.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Block(pub(super) Resnet, pub(super) Option<Attention>);
 
 impl Block {
@@ -106,7 +106,7 @@ pub(super) struct Down {
 impl Down {
     pub(super) fn forward(&self, flow: &mut Flow, pass: Pass<'_>) -> Result<()> {
         for block in &self.blocks {
-            let h = block.forward(&flow.h, pass)?;
+            let h = pass.through(block, &flow.h, Block::forward)?;
             flow.push(h);
         }
         let Some(halve) = &self.halve else { return Ok(()) };
@@ -126,7 +126,7 @@ pub(super) struct Mid(pub(super) Block, pub(super) Block);
 
 impl Mid {
     pub(super) fn forward(&self, h: &Tensor, pass: Pass<'_>) -> Result<Tensor> {
-        self.1.forward(&self.0.forward(h, pass)?, pass)
+        pass.through(&self.1, &pass.through(&self.0, h, Block::forward)?, Block::forward)
     }
 }
 
@@ -174,7 +174,7 @@ impl Up {
     pub(super) fn forward(&self, flow: &mut Flow, pass: Pass<'_>) -> Result<()> {
         for block in &self.blocks {
             let joined = flow.joined()?;
-            flow.h = block.forward(&joined, pass)?;
+            flow.h = pass.through(block, &joined, Block::forward)?;
         }
         if let Some(exit) = &self.exit {
             exit.forward(flow, pass)?;

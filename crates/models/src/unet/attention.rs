@@ -31,7 +31,7 @@ pub(super) fn plain(config: &UNetConfig, channels: (i64, i64)) -> Kind {
 }
 
 /// Self-attention over the pixels.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Attention {
     norm: Option<Norm>,
     heads: Heads,

@@ -20,7 +20,8 @@ pub(super) const SKIP_SCALE: f64 = std::f64::consts::SQRT_2;
 const SKIP_ATTENTION: i64 = 32;
 
 /// `ResNet` blocks, each followed by its attention where there is one.
-type Layers = Vec<(Resnet, Option<Attention>)>;
+type Layers = Vec<Layer>;
+type Layer = (Resnet, Option<Attention>);
 
 /// A block on the way down.
 #[derive(Debug)]
@@ -49,8 +50,8 @@ impl Down {
 
     /// Remembers every state.
     pub(super) fn forward(&self, flow: &mut Flow, pass: Pass<'_>) -> Result<()> {
-        for (resnet, attention) in &self.layers {
-            let h = apply(resnet, attention.as_ref(), &flow.h, pass)?;
+        for layer in &self.layers {
+            let h = pass.through(layer, &flow.h, apply)?;
             flow.push(h);
         }
         self.end.forward(flow, pass)
@@ -60,9 +61,8 @@ impl Down {
 /// `UNetMidBlock2D`: resnet, attention?, resnet.
 #[derive(Debug)]
 pub(super) struct Mid {
-    first: Resnet,
-    attention: Option<Attention>,
-    second: Resnet,
+    first: Layer,
+    second: Layer,
 }
 
 impl Mid {
@@ -78,15 +78,14 @@ impl Mid {
             .then(|| Attention::new(b, "mid_block.attentions.0", config, c, (groups, scale)))
             .transpose()?;
         Ok(Self {
-            first: Resnet::new(b, "mid_block.resnets.0", kind)?,
-            attention,
-            second: Resnet::new(b, "mid_block.resnets.1", kind)?,
+            first: (Resnet::new(b, "mid_block.resnets.0", kind)?, attention),
+            second: (Resnet::new(b, "mid_block.resnets.1", kind)?, None),
         })
     }
 
     pub(super) fn forward(&self, h: &Tensor, pass: Pass<'_>) -> Result<Tensor> {
-        let h = apply(&self.first, self.attention.as_ref(), h, pass)?;
-        self.second.forward(&h, pass)
+        let h = pass.through(&self.first, h, apply)?;
+        pass.through(&self.second, &h, apply)
     }
 }
 
@@ -132,9 +131,9 @@ impl Up {
 
     /// Takes back one state for each layer, the last first.
     pub(super) fn forward(&self, flow: &mut Flow, pass: Pass<'_>) -> Result<()> {
-        for (resnet, attention) in &self.layers {
+        for layer in &self.layers {
             let joined = flow.joined()?;
-            flow.h = apply(resnet, attention.as_ref(), &joined, pass)?;
+            flow.h = pass.through(layer, &joined, apply)?;
         }
         if let Some(attention) = &self.attention {
             flow.h = attention.forward(&flow.h)?;
@@ -170,14 +169,9 @@ fn attention(
     Attention::new(b, place, config, channels, (Some(groups), scale))
 }
 
-fn apply(
-    resnet: &Resnet,
-    attention: Option<&Attention>,
-    x: &Tensor,
-    pass: Pass<'_>,
-) -> Result<Tensor> {
+fn apply((resnet, attention): &Layer, x: &Tensor, pass: Pass<'_>) -> Result<Tensor> {
     let h = resnet.forward(x, pass)?;
-    attention.map_or(Ok(h.shallow_clone()), |a| a.forward(&h))
+    attention.as_ref().map_or(Ok(h.shallow_clone()), |a| a.forward(&h))
 }
 
 impl BlockType {

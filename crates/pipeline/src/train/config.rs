@@ -147,6 +147,9 @@ pub struct Training {
     /// Parts of a batch that go through the network one after another, to save memory; they divide it.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub accumulate: usize,
+    /// Forgets the states inside of the blocks of a U-Net and makes them again on the way back, to save memory.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub gradient_checkpointing: bool,
     /// The largest step size.
     pub learning_rate: f64,
     /// Steps in which it is reached, along a line from 0.

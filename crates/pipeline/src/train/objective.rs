@@ -31,7 +31,8 @@ pub struct Loss {
     pub value: Tensor,
 }
 
-/// The loss of the samples `part` of a batch; `shape` is that of a sample, `v` the learned weight.
+/// The loss of the samples `part` of a batch; `shape` is that of a sample, `checkpoint` that of [`Training`], `v` the learned
+/// weight.
 ///
 /// # Errors
 /// Those of the network.
@@ -39,7 +40,7 @@ pub fn loss(
     network: &dyn Network,
     batch: &Drawn,
     part: Range<usize>,
-    shape: &[i64],
+    (shape, checkpoint): (&[i64], bool),
     v: Option<&Tensor>,
 ) -> Result<Loss> {
     let n = part.len() as i64;
@@ -52,7 +53,7 @@ pub fn loss(
     let label = &batch.label[part.clone()];
     let augmented =
         batch.augmented.as_ref().map(|done| &done[part.start * LABEL..part.end * LABEL]);
-    let train = Some(Training { keys: &batch.keys[part.clone()], augmented });
+    let train = Some(Training { keys: &batch.keys[part.clone()], augmented, checkpoint });
     let output = network.forward(Input { x: &x, label, class, train })?;
     if output.size() != size {
         let (found, expected) = (output.size(), format!("{size:?}, that of the data"));

@@ -50,26 +50,30 @@ pub fn step(config: &TrainConfig, run: &mut Run, batch: &Drawn) -> Result<Steppe
 /// The loss and its gradient in every trained tensor, summed over the parts of the batch.
 fn gradients(config: &TrainConfig, run: &Run, batch: &Drawn) -> Result<(f64, Vec<Tensor>)> {
     let parameters = trained(&run.parameters, run.learned.as_ref());
-    let (n, shape) = (config.training.accumulate, &run.description.shape);
-    let (mut value, mut sum): (f64, Option<Vec<Tensor>>) = (0.0, None);
+    let n = config.training.accumulate;
+    let how = (&run.description.shape[..], config.training.gradient_checkpointing);
+    forget(&parameters)?;
+    let mut value = 0.0;
     for i in 0..n {
         let bf16 = (config.training.dtype == Dtype::Bf16).then(Bf16::begin).transpose()?;
-        let loss = loss(&*run.network, batch, batch.part(i, n), shape, run.learned.as_ref())?;
+        let loss = loss(&*run.network, batch, batch.part(i, n), how, run.learned.as_ref())?;
         drop(bf16); // backward goes the way of forward
-        let new = Tensor::f_run_backward(&[&loss.minimised], &parameters, false, false)?;
+        loss.minimised.f_backward()?; // adds to the gradients
         value += loss.value.f_double_value(&[])?;
-        sum = Some(match sum {
-            None => new,
-            Some(mut sum) => {
-                let _no_grad = models::tch::no_grad_guard();
-                for (sum, new) in sum.iter_mut().zip(&new) {
-                    let _ = sum.f_add_(new)?;
-                }
-                sum
-            }
-        });
     }
-    Ok((value, sum.unwrap_or_default()))
+    let gradient = |t: &&Tensor| match t.grad() {
+        gradient if gradient.defined() => Ok(gradient),
+        _ => Ok(t.f_detach()?.f_zeros_like()?), // of what the loss does not depend on
+    };
+    Ok((value, parameters.iter().map(gradient).collect::<Result<_>>()?))
+}
+
+/// Sets the gradients of the step before to 0.
+fn forget(parameters: &[&Tensor]) -> Result<()> {
+    for mut gradient in parameters.iter().map(|t| t.grad()).filter(Tensor::defined) {
+        let _ = gradient.f_zero_()?;
+    }
+    Ok(())
 }
 
 /// Scales the gradients so that their common norm is at most `most`; the norm that they had.

@@ -104,7 +104,8 @@ fn the_loss_is_the_weighted_residual_in_every_prediction() {
             ]);
             let (run, drawn) = (setup.run(), setup.batch(3));
             let shape = setup.examples.shape();
-            let found = number(&loss(&*run.network, &drawn, 0..8, shape, None).unwrap().value);
+            let found =
+                number(&loss(&*run.network, &drawn, 0..8, (shape, false), None).unwrap().value);
             let squares = setup.squares(&run, &drawn, 3);
             let weights =
                 drawn.label.iter().map(|&t| weighting.weight(&*setup.description.process, t));
@@ -152,7 +153,7 @@ fn the_gradient_reaches_every_parameter() {
         ]);
         let (run, drawn) = (setup.run(), setup.batch(1));
         let v = run.learned.as_ref();
-        let loss = loss(&*run.network, &drawn, 0..64, setup.examples.shape(), v).unwrap();
+        let loss = loss(&*run.network, &drawn, 0..64, (setup.examples.shape(), false), v).unwrap();
         loss.minimised.f_backward().unwrap();
         for (name, tensor) in run.parameters.iter() {
             let largest = number(&tensor.grad().f_abs().unwrap().f_max().unwrap());
@@ -204,8 +205,8 @@ fn the_learned_weight_divides_by_its_exponential() {
     let (run, drawn) = (setup.run(), setup.batch(2));
     let v = Tensor::f_from_slice(&[0.75_f32; pipeline::train::objective::KNOTS]).unwrap();
     let shape = setup.examples.shape();
-    let found = loss(&*run.network, &drawn, 0..8, shape, Some(&v)).unwrap();
-    let plain = number(&loss(&*run.network, &drawn, 0..8, shape, None).unwrap().minimised);
+    let found = loss(&*run.network, &drawn, 0..8, (shape, false), Some(&v)).unwrap();
+    let plain = number(&loss(&*run.network, &drawn, 0..8, (shape, false), None).unwrap().minimised);
     let want = score_match::weighting::with_log_variance(plain, 0.75);
     assert!((number(&found.minimised) - want).abs() < 1e-5 * want.abs());
     assert!((number(&found.value) - plain).abs() < 1e-6 * plain);
@@ -243,6 +244,13 @@ fn parts_of_a_batch_are_the_batch_and_optimisers_differ_by_their_decay() {
     let parts = after(3, &["network.dropout=0.3", "training.accumulate=4"]);
     assert!(apart(&dropped, &parts) < 3e-6, "{}", apart(&dropped, &parts));
     assert!(apart(&dropped, &whole) > 1e-4, "{}", apart(&dropped, &whole));
+    // and is the same where a pass is done again; in bf16 to its rounding
+    let again = after(3, &["network.dropout=0.3", "training.gradient_checkpointing=true"]);
+    assert!(apart(&dropped, &again) < 3e-6, "{}", apart(&dropped, &again));
+    let half =
+        ["network.dropout=0.3", "training.dtype=bf16", "training.gradient_checkpointing=true"];
+    let [kept, again] = [after(3, &half[..2]), after(3, &half)];
+    assert!(apart(&kept, &again) < apart(&kept, &dropped), "{}", apart(&kept, &again));
     assert_eq!(whole, after(3, &["training.optimiser=adam"]));
     let decay = ["training.weight_decay=0.1", "training.optimiser=adam"];
     let [adam, adamw] = [after(3, &decay), after(3, &decay[..1])];
@@ -323,7 +331,13 @@ fn augmented_images_come_with_what_was_done_to_them() {
         untouched += usize::from(same);
     }
     assert!((5..=70).contains(&untouched), "{untouched}"); // half of 0.7⁵ of 200 is 17
-    let mut run = setup.run();
+    let again = self::setup(&set(&[
+        network,
+        "data.augment=0.3",
+        "training.batch=200",
+        "training.gradient_checkpointing=true",
+    ]));
+    let (mut run, mut other) = (setup.run(), again.run());
     let map = |run: &Run| {
         let mut found =
             run.parameters.iter().filter(|(name, _)| name.ends_with("map_augment.weight"));
@@ -333,9 +347,14 @@ fn augmented_images_come_with_what_was_done_to_them() {
     step(&setup.config, &mut run, &drawn).unwrap(); // the last layer begins at 0
     step(&setup.config, &mut run, &drawn).unwrap();
     assert!(apart(&before, &map(&run)) > 1e-6);
+    step(&again.config, &mut other, &drawn).unwrap();
+    step(&again.config, &mut other, &drawn).unwrap();
+    assert!(apart(&weights(&other), &weights(&run)) < 3e-6);
+    step(&bare.config, &mut bare.run(), &digits).unwrap(); // the map is not asked for, and stays
     plain.augmented = None;
     let shape = setup.examples.shape();
-    let value = |drawn| number(&loss(&*run.network, drawn, 0..200, shape, None).unwrap().value);
+    let value =
+        |drawn| number(&loss(&*run.network, drawn, 0..200, (shape, false), None).unwrap().value);
     assert!((value(&drawn) - value(&plain)).abs() > 1e-9);
 }
 

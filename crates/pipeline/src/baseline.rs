@@ -42,19 +42,39 @@ pub struct Neighbour {
 
 /// For each row of `x`, in model coordinates, the nearest image of `train`: a classifier of one neighbour.
 pub fn nearest(train: &Labelled, x: &Array2<f64>) -> Vec<Neighbour> {
+    neighbours(train, x, 1).into_iter().flatten().collect()
+}
+
+/// For each row of `x`, in model coordinates, the `k` nearest images of `train`, the nearest first.
+pub fn neighbours(train: &Labelled, x: &Array2<f64>, k: usize) -> Vec<Vec<Neighbour>> {
     let points = midpoints(&train.images);
     let levels = f64::from(train.images.levels());
     let of = |row: ArrayView1<f64>| {
         let square = |point: ArrayView1<f64>| {
             point.iter().zip(&row).map(|(a, b)| (a - b) * (a - b)).sum::<f64>()
         };
-        let squares = points.outer_iter().map(square).enumerate();
-        let (index, best) =
-            squares.min_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or((0, f64::INFINITY));
-        let label = train.labels.get(index).copied().unwrap_or_default();
-        Neighbour { index, label, distance: (best / row.len() as f64).sqrt() * levels / 2.0 }
+        let mut squares: Vec<_> = points.outer_iter().map(square).enumerate().collect();
+        squares.sort_by(|a, b| a.1.total_cmp(&b.1));
+        let neighbour = |&(index, square): &(usize, f64)| {
+            let label = train.labels.get(index).copied().unwrap_or_default();
+            Neighbour { index, label, distance: (square / row.len() as f64).sqrt() * levels / 2.0 }
+        };
+        squares.iter().take(k).map(neighbour).collect()
     };
     x.outer_iter().map(of).collect()
+}
+
+/// What most of some neighbours show; of two that as many do, that of the nearer one.
+pub fn vote(neighbours: &[Neighbour]) -> u8 {
+    let count = |label: u8| neighbours.iter().filter(|n| n.label == label).count();
+    let mut best = (0, 0);
+    for n in neighbours {
+        let votes = count(n.label);
+        if votes > best.1 {
+            best = (n.label, votes);
+        }
+    }
+    best.0
 }
 
 #[cfg(test)]
@@ -96,5 +116,19 @@ mod tests {
         let right = found.iter().zip(&digits.validation.labels).filter(|(n, l)| n.label == **l);
         assert!(right.count() >= 260, "of 270");
         assert!(found.iter().all(|n| n.distance > 0.0));
+        let five = neighbours(&digits.train, &midpoints(&digits.validation.images), 5);
+        assert!(five.iter().zip(&found).all(|(five, one)| five.len() == 5 && five[0] == *one));
+        assert!(five.iter().all(|five| five.windows(2).all(|w| w[0].distance <= w[1].distance)));
+        let right = five.iter().zip(&digits.validation.labels).filter(|(n, l)| vote(n) == **l);
+        assert!(right.count() >= 260, "of 270");
+    }
+
+    #[test]
+    fn most_neighbours_win_and_the_nearer_of_equals() {
+        let shows = |labels: &[u8]| {
+            let of = |(index, &label)| Neighbour { index, label, distance: 0.0 };
+            vote(&labels.iter().enumerate().map(of).collect::<Vec<_>>())
+        };
+        assert_eq!([shows(&[1, 2, 2]), shows(&[3, 2, 2, 3, 7]), shows(&[4])], [2, 3, 4]);
     }
 }

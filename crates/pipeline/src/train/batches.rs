@@ -46,7 +46,7 @@ pub struct Drawn {
     pub log_snr: Vec<f64>,
     /// The key of what dropout drops.
     pub keys: Vec<u64>,
-    /// What was done to each image, [`LABEL`] numbers a sample.
+    /// What was done to each image, [`LABEL`](super::augment::LABEL) numbers a sample.
     pub augmented: Option<Vec<f64>>,
 }
 
